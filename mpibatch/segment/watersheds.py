@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.log import logger
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import whole
-from mpibatch.filters._engine.memory import check_memory, largest_block
+from mpibatch.filters._engine.memory import check_memory
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure.connected_components import label
 from mpibatch.mpi import agreed
@@ -94,8 +94,9 @@ def watershed(
     often as the longest way crosses from one rank to another, with one exchange of faces each time, which only goes
     on where a level or layer became less. Labels then come along the ways in rounds by the logarithm of that.
     Memory: the block with its halo, twice in the image's dtype (in 4 bytes at least for integers but bool and uint8, in
-    8 for uint32), and 9 bytes per cell (13 from 2**29 cells on). All but 5 (9) of these are gone before the labels
-    take their place, twice. An image of f4 or f8 whose halo is as wide as neighbors are away is not copied.
+    8 for uint32), and 5 bytes per cell (9 from 2**29 cells on), and what markers hold. All but one of these are gone
+    before labels take their place, and 4 bytes. An image of f4 or f8 whose halo is as wide as neighbors are away is not
+    copied, and markers that nobody else holds are let go before the flood.
     On a periodic axis water flows around. Method: doi:10.1016/0165-1684(90)90127-K.
 
     Examples
@@ -125,10 +126,9 @@ def watershed(
     with agreed(image.grid.comm, f"{NAME} over {near.steps.tolist()} from {about}, {mask is None}, {return_ties}"):
         _check_cells(image, allowed, markers if isinstance(markers, Field) else None)
     if not isinstance(markers, Field):
-        # Beside the basins their markers, which are made for them.
+        # Now, and not when there are markers, which are gone before the flood.
         item = 8 if markers is not None or wide(image.grid.shape) else 4
-        room = basin_bytes(image, near, item) + item * math.prod(largest_block(image.grid))
-        check_memory(image.grid, NAME, room, "its markers and its blocks", "take more ranks")
+        check_memory(image.grid, NAME, basin_bytes(image, near, item), "its blocks", "take more ranks")
     if isinstance(markers, Field):
         seeds: Array = markers.owned
     elif markers is None:
@@ -139,6 +139,8 @@ def watershed(
     ties = Field(image.grid, np.bool_) if return_ties else None
     if ties is not None:
         ties.owned[...] = False
+    del markers, seeds  # which the caller, too, may not hold any more
+    basins.flood()
     labels, tied = basins.labels(None if ties is None else ties.owned)
     logger("segment").info("%s: %d cells were reached from several neighbors alike", NAME, tied)
     return labels if ties is None else (labels, ties)
@@ -214,4 +216,6 @@ def _spread(image: Field, allowed: Any, markers: Any) -> Array:
     points = int(count / (inside / size)) if inside else 0
     if not points:
         return np.zeros(image.owned.shape, np.int64)
-    return np.asarray(np.where(allowed, regular_seeds(image.grid, points), 0))
+    seeds = regular_seeds(image.grid, points)
+    seeds *= allowed
+    return seeds

@@ -7,6 +7,7 @@ import heapq
 import importlib
 import itertools
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from skimage.util import regular_seeds
 import mpibatch as mb
 from mpibatch import segment
 from mpibatch.mpi import MPI
+from mpibatch.segment._engine.basins import Basins
 from tests.segment.test_growth_mpi import SHAPES, pictures
 from tests.support.pieces import RANKS, grids, piece, same_cells, topologies
 
@@ -218,6 +220,30 @@ def test_footprints_and_infinite_heights() -> None:
         same_cells(ties, by_choice)
         assert 0 < np.count_nonzero(doubts) < doubts.size
         np.testing.assert_array_equal(labels[~doubts], segmentation.watershed(heights, markers, form)[~doubts])
+
+
+def test_more_neighbors_than_a_byte_can_number() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.permutation(12 * 9 * 8).reshape(12, 9, 8).astype("f4")
+    markers = np.where(rng.random(image.shape) < 0.01, rng.integers(1, 9, image.shape), 0)
+    form, grid = np.ones((7, 7, 7), int), mb.Grid(image.shape)
+    wanted, _, _ = by_rule(image, markers, form, np.ones(image.shape, bool))
+    same_cells(segment.watershed(piece(image, grid), piece(markers, grid), form), wanted)
+
+
+def test_markers_that_nobody_holds_are_gone_in_the_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = mb.Grid((12, 9))
+    made = [grid.from_function(lambda y, x: (y == 3) & (x == 4), "i4")]
+    cells, flood = weakref.ref(made[0].padded), Basins.flood
+    are_gone = []
+
+    def look_and_flood(basins: Basins) -> None:
+        are_gone.append(cells() is None)
+        flood(basins)
+
+    monkeypatch.setattr(Basins, "flood", look_and_flood)
+    segment.watershed(grid.zeros(halo=1), made.pop())
+    assert are_gone == [True]
 
 
 def test_masked_nan_is_no_height() -> None:

@@ -120,6 +120,7 @@ def analyzed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracom
         if item.picture and raw.grid.ndim != 2:
             raise mb.UsageError(f"{item.image} has three axes, and a picture two; leave --picture out")
     image = corrected(raw, gain(raw.grid) if gain else None, request.settings)
+    del raw  # which is no more needed where another image was made of it
     if item.labels:
         labels, level = load_labels(item.labels, image), np.nan
         if request.settings.clear_border:

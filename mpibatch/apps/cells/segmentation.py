@@ -112,21 +112,27 @@ def _mask(image: Field, settings: Settings) -> tuple[Field, float]:
 def _split(mask: Field, settings: Settings) -> Field:
     """Number cells from 1, by the raster order of their middles; then objects that have no middle. Collective."""
     depth = filters.gaussian_filter(segment.distance_transform_edt(mask), settings.split_sigma)
-    middles = segment.peak_local_max(depth, settings.distance, exclude_border=False, indices=False)
-    middles.owned[...] &= mask.owned
     height = depth.like(halo=1)  # as wide as the flood's, which then makes no copy
-    np.negative(depth.owned, out=height.owned)
-    del depth  # before markers take room
-    markers, count = mb.label(middles)
-    del middles
-    labels: Field = segment.watershed(height, markers, mask=mask)
-    del height, markers
+    height.owned[...] = depth.owned
+    del depth
+    markers = [_markers(height, mask, settings.distance)]
+    np.negative(height.owned, out=height.owned)
+    # Nobody else holds the markers, so that they go when the flood has read them.
+    labels: Field = segment.watershed(height, markers.pop(), mask=mask)
+    del height
     # A small object beside a larger one has no peak of its own. Nothing flows into it, and it must not be lost.
     rest = mask.like()
     np.equal(labels.owned, 0, out=rest.owned)
     rest.owned[...] &= mask.owned
     if mb.any(rest):
-        others, _ = mb.label(rest)
+        others, count = mb.label(rest)[0], int(mb.max(labels))
         with agreed(mask.grid.comm, "numbering cells"):
             np.add(labels.owned, others.owned + count, out=labels.owned, where=others.owned > 0)
     return labels
+
+
+def _markers(depth: Field, mask: Field, distance: int) -> Field:
+    """Return the numbers of the middles of cells: peaks of the distances to the background. Collective."""
+    middles = segment.peak_local_max(depth, distance, exclude_border=False, indices=False)
+    middles.owned[...] &= mask.owned
+    return mb.label(middles)[0]

@@ -38,7 +38,9 @@ WIDER = {"?": "u1", "b": "i4", "h": "i4", "H": "i4", "I": "i8", "q": "i8", "Q": 
 
 
 class Basins:
-    """The basins of an image. Collective to create.
+    """The basins of an image: first `flood`, then `labels`. Collective to create.
+
+    Of the seeds and of what is allowed nothing is held: who does not need them any more has their room for the flood.
 
     Parameters
     ----------
@@ -48,57 +50,55 @@ class Basins:
     near : symmetric neighborhood; its order decides between neighbors that were reached alike.
     """
 
-    __slots__ = ("_image", "_layers", "_levels", "_lines", "_name", "_near", "_parents", "_seeds", "_state")
+    __slots__ = ("_buckets", "_image", "_layers", "_levels", "_lines", "_name", "_near", "_roots", "_seeds", "_state")
 
     def __init__(self, name: str, image: Field, seeds: Array, allowed: Any, near: Neighborhood) -> None:
-        from mpibatch.segment._loops.basins import CLOSED, MARKER, OPEN, REACHED
+        from mpibatch.segment._loops.basins import CLOSED, OPEN, REACHED
 
-        grid, reach = image.grid, near.reach
-        dtype, layer, index = _types(image, near)
-        check_memory(grid, name, basin_bytes(image, near, seeds.dtype.itemsize))
-        self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
-        self._name, self._near, self._lines, self._seeds = name, near, lines_of(self._levels), seeds
-        self._levels.padded[...] = self._layers.padded[...] = 0
+        check_memory(image.grid, name, basin_bytes(image, near, seeds.dtype.itemsize))
+        self._name, self._image, self._near = name, image, near
         # A step from a halo cell may leave the block: there, too, all is closed.
-        size, margin = self._levels.padded.size, int(np.abs(near.flat(self._levels.padded.shape).every).max(initial=0))
-        self._state = np.full(size + margin, CLOSED, np.uint8)
-        inner = tuple(slice(low, n - high) for n, (low, high) in zip(self._levels.padded.shape, reach, strict=True))
-        state = self._state[:size].reshape(self._levels.padded.shape)[inner if seeds.size else (slice(0, 0),)]
+        shape = image.box.grow(near.reach).shape if seeds.size else image.box.shape
+        size, margin = math.prod(shape), int(np.abs(near.flat(shape).every).max(initial=0))
+        self._state = np.full(size + margin, CLOSED, _state_type(near))
+        self._seeds = np.zeros(1, seeds.dtype)  # the label of what is not reached, then those of markers
+        self._buckets: tuple[float, float, int] = 0.0, 0.0, 1
         if seeds.size:
-            np.copyto(state, np.uint8(OPEN), where=allowed)
-        is_marker = seeds != 0
-        if seeds.size:
+            inner = tuple(slice(low, n - high) for n, (low, high) in zip(shape, near.reach, strict=True))
+            state = self._state[:size].reshape(shape)[inner]
+            np.copyto(state, OPEN, where=allowed)
+            is_marker = seeds != 0
             state[is_marker] = REACHED
-        self._levels.owned[is_marker] = image.owned[is_marker]
-        self._layers.owned[is_marker] = MARKER
-        del is_marker
-        self._image = _padded(image, self._levels)
-        self._parents = np.zeros(size, index)
-        self._spread(*(_buckets(image.owned, state != CLOSED) if seeds.size else (0.0, 0.0, 1)))
-        del self._image
+            self._seeds = np.concatenate([self._seeds, seeds[is_marker]])
+            del is_marker
+            self._buckets = _buckets(image.owned, state != CLOSED)
 
-    def _spread(self, low: float, scale: float, buckets: int) -> None:
-        """Find the level and layer of each cell, with buckets as of `_buckets`. Collective."""
+    def flood(self) -> None:
+        """Find the level and layer of each cell. Collective."""
         from mpibatch.segment._loops import basins as loops
 
+        grid, reach = self._image.grid, self._near.reach
+        dtype, layer, index = _types(self._image, self._near)
+        self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
+        self._levels.padded[...] = self._layers.padded[...] = 0
+        self._lines = lines_of(self._levels)
+        image = _padded(self._image, self._levels)
+        del self._image
         lines, steps = self._lines, self._near.flat(self._levels.padded.shape).every
         levels, layers = self._levels.padded.reshape(-1), self._layers.padded.reshape(-1)
-        rim = np.empty(levels.size - self._levels.owned.size, self._parents.dtype)
+        rim = np.empty(levels.size - self._levels.owned.size, index)
 
         def solve(is_first: bool) -> bool:
             if is_first:
-                sources = np.flatnonzero(self._state == loops.REACHED).astype(rim.dtype)
+                sources = loops.begin(image, levels, layers, self._state, lines.bases, lines.length, steps, rim)
             else:
                 count = loops.mend(
-                    self._image, levels, layers, self._state, self._parents, lines.bases, lines.length,
-                    lines.at_face, lines.low, lines.high, steps, rim,
+                    image, levels, layers, self._state, lines.bases, lines.length, lines.at_face, lines.low,
+                    lines.high, steps, rim,
                 )  # fmt: skip
                 sources = rim[:count]
             if sources.size:
-                loops.flood(
-                    self._image, levels, layers, self._state, self._parents, sources, steps, low, scale, buckets,
-                    is_first,
-                )  # fmt: skip
+                loops.flood(image, levels, layers, self._state, sources, steps, *self._buckets, is_first)
             return is_first or bool(sources.size)
 
         relax(self._name, (self._levels, self._layers), solve, 0)
@@ -110,68 +110,75 @@ class Basins:
         """
         from mpibatch.segment._loops import basins as loops
 
-        lines, shape = self._lines, self._levels.padded.shape
+        grid, lines, steps = self._levels.grid, self._lines, self._near.flat(self._levels.padded.shape).every
         marks = np.empty(0, np.bool_) if ties is None else ties.reshape(-1)
-        beyond = np.empty(lines.bases.size * lines.length, self._parents.dtype)
         with timed("compute"):
-            tied, count = loops.choose(
+            tied = loops.choose(
                 self._levels.padded.reshape(-1), self._layers.padded.reshape(-1), self._state, lines.bases,
-                lines.length, self._near.flat(shape).every, self._parents, marks, beyond,
+                lines.length, steps, marks,
             )  # fmt: skip
-            loops.follow(self._parents, lines.bases, lines.length)
-        rim = np.unique(beyond[:count])
-        grid, reach = self._levels.grid, self._levels.halo
-        del beyond, self._levels, self._layers  # before their room is needed for the labels
-        seeds, out = Field(grid, self._seeds.dtype, reach), Field(grid, self._seeds.dtype)
-        seeds.padded[...] = 0
-        seeds.owned[...] = self._seeds
-        self._fetch(rim, seeds)
+        beyond = np.empty(self._levels.padded.size - self._levels.owned.size, np.int64)
+        index = _types(self._levels, self._near)[2]
+        del self._levels, self._layers  # before their room is needed
+        self._roots = Field(grid, index, self._near.reach)
+        self._roots.padded[...] = 0
+        roots = self._roots.padded.reshape(-1)
+        with timed("compute"):
+            count = loops.follow(self._state, lines.bases, lines.length, steps, self._seeds.size - 1, roots, beyond)
+        del self._state
+        names = self._fetched(beyond[:count])
+        out = Field(grid, names.dtype)
         with timed("compute"):
             kind = f"u{out.dtype.itemsize}"
-            flat = seeds.padded.reshape(-1).view(kind)
-            loops.paint(flat, self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
+            loops.paint(names.view(kind), roots, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
         return out, summed(out, int(tied))
 
-    def _fetch(self, rim: Array, labeled: Field) -> None:
-        """Write the labels of these halo cells into a field with those of markers. Collective."""
-        from mpibatch.segment._loops.basins import CLOSED
-
-        grid, seeds = labeled.grid, labeled.padded.reshape(-1)
-        goals = _places(labeled, rim)
-        labels, is_known = np.zeros(len(rim), np.int64), np.zeros(len(rim), np.bool_)
+    def _fetched(self, rim: Array) -> Array:
+        """Return the labels of all roots by their numbers, of which the last are these halo cells'. Collective."""
+        first, grid = self._seeds.size, self._roots.grid
+        goals = _places(self._roots, rim)
+        names, is_known = np.append(self._seeds, np.zeros(len(rim), self._seeds.dtype)), np.zeros(len(rim), np.bool_)
 
         def answer(places: Ints) -> Ints:
             """Return whether each cell's label is known, the label, and else the cell that has it, too."""
-            roots = self._parents[_cells(labeled, places)]
-            rows = np.column_stack([np.ones(len(places), np.int64), seeds[roots].astype(np.int64), places])
-            away = self._state[roots] == CLOSED
-            slots = np.searchsorted(rim, roots[away])
-            rows[away] = np.column_stack([is_known[slots], labels[slots], goals[slots]])
+            numbers = -1 - self._roots.padded.reshape(-1)[_cells(self._roots, places)]
+            rows = np.column_stack([np.ones(len(places), np.int64), names[numbers].astype(np.int64), places])
+            away = numbers >= first
+            slots = numbers[away] - first
+            rows[away, 0], rows[away, 2] = is_known[slots], goals[slots]
             return rows
 
         rounds = 0
-        while total(labeled, int(np.count_nonzero(~is_known))):
+        while total(self._roots, int(np.count_nonzero(~is_known))):
             to = np.flatnonzero(~is_known)
             with timed("halo"):
                 known, label, goal = ask(grid.comm, owners(grid.decomposition, goals[to]), goals[to], answer).T
-            is_known[to], labels[to], goals[to] = known != 0, label, goal
+            is_known[to], names[first + to], goals[to] = known != 0, label.astype(names.dtype), goal
             rounds += 1
-        seeds[rim] = labels.astype(seeds.dtype)
         logger("segment").debug("%s: %d rounds along the ways between ranks", self._name, rounds)
+        return names
 
 
 def _types(image: Field, near: Neighborhood) -> tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]:
     """Return the types of levels, layers and cells of the padded block. Local."""
-    layer = np.dtype(np.int32 if math.prod(image.grid.shape) < 1 << 29 else np.int64)
     # The same on all ranks, so from the largest block.
-    index = np.dtype(np.int32 if padded_bytes(image, near.reach, 1) < 1 << 31 else np.int64)
+    index = np.dtype(np.int32 if padded_bytes(image, near.reach, 1) < (1 << 31) - 1 else np.int64)
+    layer = index if math.prod(image.grid.shape) < 1 << 29 else np.dtype(np.int64)
     return np.dtype(WIDER.get(image.dtype.char, image.dtype)), layer, index
+
+
+def _state_type(near: Neighborhood) -> type[np.uint8 | np.uint32]:
+    """Return the type that holds the steps, beside what else a state is. Local."""
+    from mpibatch.segment._loops.basins import STEPS
+
+    return np.uint8 if STEPS + len(near.steps) <= 256 else np.uint32
 
 
 def basin_bytes(image: Field, near: Neighborhood, label: int) -> int:
     """Return the bytes that `Basins` take at most, with labels of so many bytes; the same on all ranks. Local."""
     dtype, layer, index = _types(image, near)
-    each = index.itemsize + 1 + max(2 * dtype.itemsize + layer.itemsize, 2 * label)
+    state = np.dtype(_state_type(near)).itemsize
+    each = max(state + 2 * dtype.itemsize + layer.itemsize, index.itemsize + max(state, label))
     return padded_bytes(image, near.reach, each)
 
 

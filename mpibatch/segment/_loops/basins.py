@@ -5,7 +5,8 @@ chain; only the bucket whose turn it is becomes a heap, small enough for the cac
 floods now waits in a queue: it comes in the order of its layers.
 
 All arrays are flat and padded. Layers count from 1 (a marker); 0 is a cell that is not reached. Levels and layers never
-get worse towards a later cell, so that within a call each cell waits at most once.
+get worse towards a later cell, so that within a call each cell waits at most once. Those that wait in a chain are all
+above their parents, so that their layers are known: in their place stands which cell is next.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 from mpibatch.base.compiled import compiled
 from mpibatch.segment._loops.queues import enlarged
 
-__all__ = ["CLOSED", "OPEN", "REACHED", "choose", "flood", "follow", "mend", "paint"]
+__all__ = ["CLOSED", "OPEN", "REACHED", "STEPS", "begin", "choose", "flood", "follow", "mend", "paint"]
 
 Array = Any
 CLOSED, OPEN, REACHED = 0, 1, 2  # cells outside the mask or of other ranks; in the mask; and reached
+STEPS = 3  # in the end: reached by the first of the steps, and so on
 MARKER, ENTRY, STEP = 1, 2, 2  # layers of a marker, of a cell above its parent, and from layer to layer
-LISTED = -2  # in a chain of its own kind: that of the cells to begin with
+LAST = -1  # in the place of a layer: the last cell of a chain; a lower number is LAST - 1 - the next cell
 
 
 @compiled
@@ -72,12 +74,48 @@ def _drop(values: Array, cells: Array, layers: Array, size: int) -> None:
 
 
 @compiled
+def begin(
+    image: Array, levels: Array, layers: Array, state: Array, bases: Array, length: int, steps: Array, kind: Array
+) -> Array:
+    """Let markers have their level and layer, and return those beside open cells, in the dtype of `kind`. Local."""
+    sources, head = np.empty(256, kind.dtype), 0
+    for base in bases:
+        for at in range(base, base + length):
+            if state[at] != REACHED:
+                continue
+            levels[at], layers[at] = image[at], MARKER
+            for step in steps:
+                if state[at + step] == OPEN:
+                    if head == sources.size:
+                        sources = enlarged(sources, 0)
+                    sources[head] = at
+                    head += 1
+                    break
+    return sources[:head]
+
+
+@compiled
+def _by_bucket(levels: Array, sources: Array, low: float, scale: float, ends: Array) -> Array:
+    """Return cells in the order of their buckets, and write where each bucket ends. Local."""
+    for at in sources:
+        ends[_bucket(levels[at], low, scale, ends.size)] += 1
+    total = 0
+    for bucket in range(ends.size):
+        total, ends[bucket] = total + ends[bucket], total
+    ordered = np.empty_like(sources)
+    for at in sources:
+        bucket = _bucket(levels[at], low, scale, ends.size)
+        ordered[ends[bucket]] = at
+        ends[bucket] += 1
+    return ordered
+
+
+@compiled
 def flood(
     image: Array,
     levels: Array,
     layers: Array,
     state: Array,
-    chain: Array,
     sources: Array,
     steps: Array,
     low: float,
@@ -91,40 +129,41 @@ def flood(
     ----------
     image : what level a cell has at least.
     levels, layers, state : of each cell; those of the sources are given.
-    chain : room for a cell each.
     sources : cells, each once.
     steps : to the neighbors.
     low, scale, buckets : the bucket of a level, see `_bucket`.
     is_first : whether no other cells than the sources have been reached, which are owned ones.
     """
-    heads = np.full(buckets, -1, chain.dtype)
-    for at in sources:
-        bucket = _bucket(levels[at], low, scale, buckets)
-        chain[at] = heads[bucket]
-        heads[bucket] = at
-    values, cells = np.empty(256, levels.dtype), np.empty(256, chain.dtype)
-    queue = np.empty(256, chain.dtype)
-    size = head = count = 0
+    heads, ends = np.full(buckets, LAST, layers.dtype), np.zeros(buckets, np.int64)
+    ordered = _by_bucket(levels, sources, low, scale, ends)
+    values, cells = np.empty(256, levels.dtype), np.empty(256, sources.dtype)
+    queue = np.empty(256, sources.dtype)
+    size = head = count = source = 0
     for bucket in range(buckets):
-        at = heads[bucket]
-        while at >= 0:
+        while source < ends[bucket] or heads[bucket] != LAST:
+            if source < ends[bucket]:
+                at: Any = np.int64(ordered[source])
+                source += 1
+            else:
+                at = LAST - 1 - np.int64(heads[bucket])
+                heads[bucket] = layers[at]
+                layers[at] = ENTRY
             if size == values.size:
                 values, cells = enlarged(values, 0), enlarged(cells, 0)
             _push(values, cells, layers, size, levels[at], at)
             size += 1
-            at = chain[at]
         while size or count:
             if count:
-                at = queue[head]
+                at = np.int64(queue[head])
                 if size and values[0] == levels[at] and layers[cells[0]] < layers[at]:
-                    at = cells[0]
+                    at = np.int64(cells[0])
                     size -= 1
                     _drop(values, cells, layers, size)
                 else:
                     head = (head + 1) & (queue.size - 1)
                     count -= 1
             else:
-                at = cells[0]
+                at = np.int64(cells[0])
                 size -= 1
                 _drop(values, cells, layers, size)
             level, next_layer = levels[at], layers[at] + STEP
@@ -139,6 +178,7 @@ def flood(
                 value = value if rises else level
                 if known == REACHED:
                     held = levels[there]
+                    # Of a cell in a chain no layer is less than its own, and what stands there is less than all.
                     if held < value or (held == value and layers[there] <= layer):
                         continue
                 state[there] = REACHED
@@ -157,8 +197,8 @@ def flood(
                     _push(values, cells, layers, size, value, there)
                     size += 1
                 else:
-                    chain[there] = heads[other]
-                    heads[other] = there
+                    layers[there] = heads[other]
+                    heads[other] = LAST - 1 - there
 
 
 @compiled
@@ -167,7 +207,6 @@ def mend(
     levels: Array,
     layers: Array,
     state: Array,
-    chain: Array,
     bases: Array,
     length: int,
     at_face: Array,
@@ -185,49 +224,40 @@ def mend(
             if state[at] != CLOSED:
                 for step in steps:
                     there = at + step
-                    if state[there] != CLOSED or layers[there] == 0 or chain[there] == LISTED:
+                    # Those that are listed have negative layers until all are.
+                    if state[there] != CLOSED or layers[there] <= 0:
                         continue
                     rises = image[at] > levels[there]
                     level = image[at] if rises else levels[there]
                     layer = ENTRY if rises else layers[there] + STEP
                     if state[at] == OPEN or level < levels[at] or (level == levels[at] and layer < layers[at]):
-                        chain[there] = LISTED
+                        layers[there] = -layers[there]
                         sources[count] = there
                         count += 1
             x += 1
             if x == low and not at_face[i]:
                 x = max(x, length - high)
+    for there in sources[:count]:
+        layers[there] = -layers[there]
     return count
 
 
 @compiled
-def choose(
-    levels: Array,
-    layers: Array,
-    state: Array,
-    bases: Array,
-    length: int,
-    steps: Array,
-    parents: Array,
-    ties: Array,
-    beyond: Array,
-) -> tuple[int, int]:
-    """Write the neighbor that each owned cell is reached from: the first of the least level and layer. Local.
+def choose(levels: Array, layers: Array, state: Array, bases: Array, length: int, steps: Array, ties: Array) -> int:
+    """Write the step to where each owned cell is reached from: the first neighbor of the least level and layer. Local.
 
-    Markers, and cells that are not reached, are their own parents, and so are halo cells that become parents, which
-    `beyond` gets (some often). Returned are how many cells had more than one neighbor to choose from, which is written
-    to `ties` unless that is empty, and how many entries `beyond` has.
+    In the state of cells that are reached and no markers; returned is how many of them had more than one neighbor to
+    choose from, which is written to `ties` unless that is empty.
     """
-    tied, count = 0, 0
+    tied = 0
     for i in range(bases.size):
         for x in range(length):
             at = bases[i] + x
-            parents[at] = at
             if state[at] != REACHED or layers[at] == MARKER:
                 continue
-            first, is_tie = at, False
-            for step in steps:
-                there = at + step
+            first, chosen, is_tie = at, 0, False
+            for k in range(steps.size):
+                there = at + steps[k]
                 if layers[there] == 0:
                     continue
                 if first != at:
@@ -239,37 +269,51 @@ def choose(
                         if layers[there] == layers[first]:
                             is_tie = True
                             continue
-                first, is_tie = there, False
-            parents[at] = first
-            if state[first] == CLOSED:
-                parents[first] = first
-                beyond[count] = first
-                count += 1
+                first, chosen, is_tie = there, k, False
+            state[at] = STEPS + chosen
             if is_tie:
                 tied += 1
                 if ties.size:
                     ties[i * length + x] = True
-    return tied, count
+    return tied
 
 
 @compiled
-def follow(parents: Array, bases: Array, length: int) -> None:
-    """Make each owned cell's root its parent. Local."""
+def follow(state: Array, bases: Array, length: int, steps: Array, markers: int, roots: Array, beyond: Array) -> int:
+    """Write to owned cells which root they come from: -1 - its number. Local.
+
+    Numbers are 0 of what is not reached, then those of so many markers, in raster order, and of halo cells that owned
+    ones are reached from, which `beyond` gets; returned is how many these are. `roots` is 0 before.
+    """
+    marker = count = 0
     for base in bases:
         for at in range(base, base + length):
-            root = parents[at]
-            while parents[root] != root:
-                root = parents[root]
+            if state[at] < STEPS:
+                marker += state[at] == REACHED
+                roots[at] = -1 - marker if state[at] == REACHED else -1
+                continue
+            there = at + steps[state[at] - STEPS]
+            roots[at] = there
+            if state[there] == CLOSED and roots[there] == 0:
+                beyond[count] = there
+                count += 1
+                roots[there] = -1 - markers - count
+    for base in bases:
+        for at in range(base, base + length):
+            last = at
+            while roots[last] >= 0:
+                last = roots[last]
             way = at
-            while way != root:
-                after = parents[way]
-                parents[way] = root
+            while way != last:
+                after = roots[way]
+                roots[way] = roots[last]
                 way = after
+    return count
 
 
 @compiled
-def paint(labels: Array, parents: Array, bases: Array, length: int, out: Array) -> None:
-    """Write the labels of their roots to owned cells. Local."""
+def paint(labels: Array, roots: Array, bases: Array, length: int, out: Array) -> None:
+    """Write the labels of their roots, which have these numbers, to owned cells. Local."""
     for i in range(bases.size):
         for x in range(length):
-            out[i * length + x] = labels[parents[bases[i] + x]]
+            out[i * length + x] = labels[-1 - roots[bases[i] + x]]

@@ -68,7 +68,7 @@ def uniform_filter1d(
     Notes
     -----
     Collective. A rank receives size - 1 cells in all from the ranks beside it on that axis. The cost of a cell does not
-    depend on `size` (van Herk's scheme, doi:10.1016/0167-8655(92)90069-C, for sums).
+    depend on `size` from 13 on (van Herk's scheme, doi:10.1016/0167-8655(92)90069-C, for sums).
 
     Floating results are the same on every decomposition, but not scipy's to the bit: scipy keeps a running sum from the
     start of the line, in which rounding errors add up, and which one nan or inf spoils up to the line's end. Here each

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
-from mpibatch.filters._loops.strips import F8, Strip, load_line, store_rows
+from mpibatch.filters._loops.strips import F8, Strip, aligned, load_line, store_rows
 
 __all__ = ["DIFFERENCE", "PLAIN", "SUM", "correlate_lines"]
 
@@ -152,10 +152,10 @@ def correlate_lines(line: Any, out: Strip, outers: int, lanes: int, weights: F8,
         begin = chunk * lanes // chunks
         width = (chunk + 1) * lanes // chunks - begin
         rows = min(n, max(128, 2048 // width))
-        buf = np.empty((rows + reach) * width, np.float64)
+        buf = aligned((rows + reach) * width)
         # Fewer rows at once are summed than loaded: they, and what they read, stay in the innermost cache.
         step = max(1, 1024 // width)
-        acc = np.empty(step * width, np.float64)
+        acc = aligned(step * width)
         for outer in range(outers):
             loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):

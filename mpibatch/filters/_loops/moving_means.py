@@ -1,8 +1,9 @@
 """Compiled moving mean whose cost does not depend on the window and whose result not on the block.
 
-Segments of `size` cells begin at global multiples of `size`. A window is the end of one segment and the beginning
-of the next (van Herk's scheme for sums): its two sums have the same terms in the same order wherever a block begins,
-and nothing is ever subtracted, so that no rounding error travels along the line.
+Windows of a few cells are summed from their first cell to their last. For longer ones, segments of `size` cells begin
+at global multiples of `size`. A window is the end of one segment and the beginning of the next (van Herk's scheme for
+sums): its two sums have the same terms in the same order wherever a block begins, and nothing is ever subtracted, so
+that no rounding error travels along the line.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
-from mpibatch.filters._loops.strips import F8, Strip, load_line, store_rows
+from mpibatch.filters._loops.strips import F8, Strip, aligned, load_line, store_rows
 
 __all__ = ["uniform_lines"]
 
 Unsigned = Any  # np.uint64: an index that might be negative costs a test
+
+SHORT = 12  # cells of windows that are summed one by one: longer ones take more additions than segments do
 
 
 @compiled
@@ -86,6 +89,25 @@ def _means(acc: F8, suffix: F8, prefix: F8, rows: int, width: int, size: int, ph
 
 
 @compiled
+def _short_means(acc: F8, cells: F8, count: Unsigned, width: Unsigned, size: int) -> None:
+    """Write the means of the windows of a few rows that begin at each of `count` cells."""
+    one, two = width, width + width
+    if size == 3:
+        for p in range(count):
+            acc[p] = (cells[p] + cells[p + one] + cells[p + two]) / size
+        return
+    for p in range(count):
+        acc[p] = cells[p]
+    at = width
+    for _ in range(size - 1):
+        for p in range(count):
+            acc[p] += cells[p + at]
+        at += width
+    for p in range(count):
+        acc[p] = acc[p] / size
+
+
+@compiled
 def uniform_lines(line: Any, out: Strip, outers: int, lanes: int, size: int, phase: int) -> None:
     """Take the mean of windows of `size` cells along the lines of one block; `out` may be the block itself.
 
@@ -99,8 +121,10 @@ def uniform_lines(line: Any, out: Strip, outers: int, lanes: int, size: int, pha
         begin = chunk * lanes // chunks
         width = (chunk + 1) * lanes // chunks - begin
         rows = min(n, max(size, 2048 // width))
-        cells = np.empty((rows + reach) * width, np.float64)
-        suffix, prefix, acc = np.empty_like(cells), np.empty_like(cells), np.empty_like(cells)
+        count = (rows + reach) * width
+        cells, acc = aligned(count), aligned(count)
+        segments = 0 if size <= SHORT else count
+        suffix, prefix = aligned(segments), aligned(segments)
         for outer in range(outers):
             loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):
@@ -108,8 +132,11 @@ def uniform_lines(line: Any, out: Strip, outers: int, lanes: int, size: int, pha
                 until, place = first + now + reach, (phase + first) % size
                 load_line(cells, (loaded - first) * width, loaded, until, line, outer, begin, width)
                 loaded = until
-                _segment_sums(suffix, prefix, cells, now + reach, width, size, place)
-                _means(acc, suffix, prefix, now, width, size, place)
+                if size <= SHORT:
+                    _short_means(acc, cells, np.uint64(now * width), np.uint64(width), size)
+                else:
+                    _segment_sums(suffix, prefix, cells, now + reach, width, size, place)
+                    _means(acc, suffix, prefix, now, width, size, place)
                 store_rows(acc, out, outer, begin, first, now, width)
                 for p in range(reach * width):
                     cells[p] = cells[p + now * width]

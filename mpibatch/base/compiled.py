@@ -45,6 +45,7 @@ __all__ = [
     "compile_seconds",
     "compiled",
     "compiled_in_c",
+    "compiled_inline",
     "compiled_lean",
     "compiled_lean_many",
     "compiled_within",
@@ -238,6 +239,14 @@ def compiled_lean(function: F) -> F:
 def compiled_lean_many(function: F) -> F:
     """`compiled_lean`, for a loop over so many arrays that LLVM would not vectorize it. Local."""
     return _compiled(function, _many_checks, _nrt=False)
+
+
+def compiled_inline(function: F) -> F:
+    """`compiled`, for a few lines that are put wherever they are called from: loops over calls make no vectors. Local.
+
+    Left to itself LLVM calls what takes more than some fifty instructions.
+    """
+    return _compiled(function, contextlib.nullcontext, forceinline=True)
 
 
 def compiled_in_c(function: F) -> F:

@@ -167,14 +167,15 @@ def test_the_same_bits_on_any_ranks_and_in_any_portions(launch, tmp_path):
 
 def test_an_estimate_is_that_of_numpy(price):
     """Mean, control and error against a plain computation on the same paths."""
-    from mpibatch.apps.risk._loops import paths as loops
+    from mpibatch.apps.risk._loops import rows as of
+    from mpibatch.apps.risk._loops.paths import simulate
 
     row = "european call,100,105,1,0.03,0.01,0.2,,,,,,,,1"
     (found,) = price([row], 5000, seed=9)
     numbers = Position("", "european", "call", 100, 105, 1, 0.03, 0.01, 1, 0.2, (), math.nan, 0).numbers()
     out = np.empty((5, 5000))
-    work = np.empty((loops.WORK, loops.BLOCK))
-    loops.simulate(np.uint64(0), np.uint64(9), loops.EUROPEAN, 1.0, False, False, 1, 1, numbers, work, out)
+    work = np.empty(of.DRAWS), np.empty(of.STATE)
+    simulate(np.uint64(0), np.uint64(9), of.EUROPEAN, 1.0, False, 1, numbers, *work, out)
     covariance = np.cov(out[0], out[4])
     slope = covariance[0, 1] / covariance[1, 1]
     controlled = out[0] - slope * (out[4] - 100 * math.exp(-0.01))
@@ -186,14 +187,16 @@ def test_an_estimate_is_that_of_numpy(price):
 @pytest.mark.parametrize("style", ["EUROPEAN", "DATES_OUT"])
 def test_a_path_without_variance_up_to_its_first_date_weighs_nothing(style):
     """Heston's model, whose variance begins at 0 and may stay there."""
-    from mpibatch.apps.risk._loops import paths as loops
+    from mpibatch.apps.risk._loops import rows as of
+    from mpibatch.apps.risk._loops.heston_paths import simulate_heston
 
     numbers = np.array([100.0, 90.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.1, 0.001, 1.0, -0.5, 50.0])
-    out, work = np.empty((5, 300)), np.empty((loops.WORK, loops.BLOCK))
-    loops.simulate(np.uint64(0), np.uint64(1), getattr(loops, style), 1.0, True, False, 2, 1, numbers, work, out)
+    out, work = np.empty((5, 300)), (np.empty(of.DRAWS), np.empty((3, of.STATE)))
+    bumped, start = np.array([0.0, 0.0, 1e-6]), np.uint64(0)
+    simulate_heston(start, np.uint64(1), getattr(of, style), 1.0, False, 2, 1, bumped, 1e-3, numbers, *work, out)
     assert np.isfinite(out).all()
-    assert (out[loops.GAMMA] == 0).any()
-    assert (out[loops.VALUE] > 0).any()
+    assert (out[of.GAMMA] == 0).any()
+    assert (out[of.VALUE] > 0).any()
 
 
 def test_arithmetic():

@@ -96,7 +96,7 @@ class Book:
         if _is_worthless(position):
             return parts
         for begin in range(low, high, CHUNK):
-            some = rows[:, : min(CHUNK, high - begin)]
+            some = rows if high - begin >= CHUNK else np.empty((SUMS, high - begin))  # contiguous
             if position.style == "american":
                 _simulate_american(position, self._rules[number], begin, self.settings.seed, some[:OUTPUTS])
             else:
@@ -173,47 +173,42 @@ def _is_worthless(position: Position) -> bool:
 
 def _simulate(position: Position, settings: Settings, begin: int, out: Values) -> None:
     """Write all outputs of paths. Local."""
-    from mpibatch.apps.risk._loops import paths as loops
+    from mpibatch.apps.risk._loops import rows as of
 
-    style = {"european": loops.EUROPEAN, "asian": loops.ASIAN, "geometric-asian": loops.GEOMETRIC}.get(position.style)
+    style = {"european": of.EUROPEAN, "asian": of.ASIAN, "geometric-asian": of.GEOMETRIC}.get(position.style)
     if style is None:
         is_out = position.style.endswith("out")
         if not _is_bridged(position):
-            style = loops.DATES_OUT if is_out else loops.DATES_IN
+            style = of.DATES_OUT if is_out else of.DATES_IN
         elif position.is_beyond():
-            style = loops.EUROPEAN  # in, and for good
+            style = of.EUROPEAN  # in, and for good
         else:
-            style = loops.BRIDGE_OUT if is_out else loops.BRIDGE_IN
-    dates = 1 if style == loops.EUROPEAN else max(position.fixings, 1)
-    is_heston = bool(position.heston)
-    parts = math.ceil(settings.steps * position.expiry / dates) if is_heston else 1
-    work = np.empty((loops.WORK, loops.BLOCK))
+            style = of.BRIDGE_OUT if is_out else of.BRIDGE_IN
+    dates = 1 if style == of.EUROPEAN else max(position.fixings, 1)
+    start, seed, numbers, draws = np.uint64(begin), np.uint64(settings.seed), position.numbers(), np.empty(of.DRAWS)
+    shared = (start, seed, style, position.sign, position.style.startswith("up"), dates)
+    if not position.heston:
+        from mpibatch.apps.risk._loops.paths import simulate
 
-    def run(numbers: Values, rows: Values) -> None:
-        is_up = position.style.startswith("up")
-        start, seed = np.uint64(begin), np.uint64(settings.seed)
-        loops.simulate(start, seed, style, position.sign, is_heston, is_up, dates, parts, numbers, work, rows)
+        simulate(*shared, numbers, draws, np.empty(of.STATE), out)
+        return
+    from mpibatch.apps.risk._loops.heston_paths import simulate_heston
 
-    numbers = position.numbers()
-    run(numbers, out)
-    if is_heston:
-        # By volatility, the root of the variance now: from the same random numbers, a little above and below.
-        root = math.sqrt(numbers[loops.VARIANCE])
-        bump = BUMP * math.sqrt(max(numbers[loops.VARIANCE], numbers[loops.THETA]))
-        roots, ends = (max(root - bump, 0.0), root + bump), np.empty((2, *out.shape))
-        for number, rows in zip(roots, ends, strict=True):
-            numbers[loops.VARIANCE] = number * number
-            run(numbers, rows)
-        out[loops.VEGA] = (ends[1, loops.VALUE] - ends[0, loops.VALUE]) / (roots[1] - roots[0])
+    # Vega, by volatility, the root of the variance now: from the same random numbers, a little above and below.
+    variance, theta = numbers[of.VARIANCE], numbers[of.THETA]
+    root, bump = math.sqrt(variance), BUMP * math.sqrt(max(variance, theta))
+    low, high = max(root - bump, 0.0), root + bump
+    variances, parts = np.array([variance, low * low, high * high]), math.ceil(settings.steps * position.expiry / dates)
+    simulate_heston(*shared, parts, variances, high - low, numbers, draws, np.empty((3, of.STATE)), out)
 
 
 def _simulate_american(position: Position, rule: Values, begin: int, seed: int, out: Values) -> None:
     from mpibatch.apps.risk._loops import american_options as loops
-    from mpibatch.apps.risk._loops import paths as engine
+    from mpibatch.apps.risk._loops import rows as of
 
-    work, scale = np.empty((engine.WORK, engine.BLOCK)), scale_of(position)
-    numbers = position.numbers()
-    loops.simulate_american(np.uint64(begin), np.uint64(seed), position.sign, scale, rule, numbers, work, out)
+    numbers, scale = position.numbers(), scale_of(position)
+    work = np.empty(of.DRAWS), np.empty(of.STATE)
+    loops.simulate_american(np.uint64(begin), np.uint64(seed), position.sign, scale, rule, numbers, *work, out)
 
 
 def _control_mean(position: Position) -> float:

@@ -34,7 +34,7 @@ def worth_of_holding(comm: MPI.Intracomm, position: Position, paths: int, seed: 
     """Return a polynomial, over the strike, for each date but the last. Collective."""
     from mpibatch.apps.risk._loops import american_options as loops
     from mpibatch.apps.risk._loops import arithmetic
-    from mpibatch.apps.risk._loops import paths as engine
+    from mpibatch.apps.risk._loops import rows as of
 
     low, high = (paths * rank // comm.size for rank in (comm.rank, comm.rank + 1))
     dates, sign, scale = position.fixings, position.sign, scale_of(position)
@@ -42,8 +42,8 @@ def worth_of_holding(comm: MPI.Intracomm, position: Position, paths: int, seed: 
     with agreed(comm, f"{position.where}: room for {paths} paths of {dates} dates"):
         prices = np.empty((dates, high - low))
         rows = np.empty((loops.ROWS, high - low))
-    work = np.empty((engine.WORK, engine.BLOCK))
-    loops.follow(np.uint64(low), np.uint64(seed), position.numbers(), work, prices)
+    work = np.empty(of.DRAWS), np.empty(of.STATE)
+    loops.follow(np.uint64(low), np.uint64(seed), position.numbers(), *work, prices)
     values = np.maximum(sign * (prices[-1] - 1.0), 0.0)
     discount = arithmetic.exp(-position.rate * position.expiry / dates)
     for date in range(dates - 2, -1, -1):

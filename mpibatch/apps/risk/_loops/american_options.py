@@ -9,28 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.apps.risk._loops.arithmetic import distribution, exp, log
-from mpibatch.apps.risk._loops.paths import (
+from mpibatch.apps.risk._loops.paths import begin_block, draw, end_block, step
+from mpibatch.apps.risk._loops.rows import (
     ALIVE,
     BLOCK,
-    CONTROL,
-    DELTA,
     DIVIDEND,
     EXPIRY,
-    GAMMA,
+    OTHER_Z,
+    PAID_CONTROL,
+    PAID_DELTA,
+    PAID_GAMMA,
+    PAID_VALUE,
+    PAID_VEGA,
+    PLACES,
     RATE,
     SCORE,
     SPOT,
     SPREAD,
     STRIKE,
     SUM,
-    VALUE,
-    VEGA,
     VOLATILITY,
+    V,
     W,
     X,
     Z,
-    draw,
-    step,
 )
 from mpibatch.base.compiled import compiled
 
@@ -52,29 +54,31 @@ def black(forward: float, strike: float, spread: float, sign: float) -> Any:
 
 
 @compiled
-def _walk(path: Any, number: int, purpose: Any, seed: Any, dt: float, p: Values, work: Table) -> None:
+def _walk(path: Any, number: int, purpose: Any, seed: Any, dt: float, p: Values, draws: Values, state: Values) -> None:
     """Go on to the next date. Local."""
     drift = p[RATE] - p[DIVIDEND] - 0.5 * p[VOLATILITY] * p[VOLATILITY]
+    z = draws[OTHER_Z : OTHER_Z + BLOCK]
     if number % 2 == 0:
-        place = np.uint64(number // 2) + purpose
-        draw(path, place, seed, False, work)
-    step(work[Z + number % 2], drift, p[VOLATILITY], dt, number == 0, work)
+        draw(path, np.uint64(number // 2) + purpose, seed, False, draws)
+        z = draws[Z : Z + BLOCK]
+    step(z, drift, p[VOLATILITY], dt, number == 0, state)
 
 
 @compiled
-def follow(first: Any, seed: Any, p: Values, work: Table, prices: Table) -> None:
+def follow(first: Any, seed: Any, p: Values, draws: Values, state: Values, prices: Table) -> None:
     """Write the prices, over the strike, of paths for the regression: a row for each date. Local."""
     dates = prices.shape[0]
     dt, scale = p[EXPIRY] / dates, p[SPOT] / p[STRIKE]
     for begin in range(0, prices.shape[1], BLOCK):
-        some = prices[:, begin : begin + BLOCK]
-        part = work[:, : some.shape[1]]
-        part[X:] = 0.0
+        begin_block(0.0, state)
+        count = min(BLOCK, prices.shape[1] - begin)
         for number in range(dates):
-            _walk(first + np.uint64(begin), number, REGRESSION, seed, dt, p, part)
-            row, x = some[number], part[X]
-            for i in range(row.shape[0]):
-                row[i] = scale * exp(x[i])
+            _walk(first + np.uint64(begin), number, REGRESSION, seed, dt, p, draws, state)
+            row = prices[number]
+            for i in range(BLOCK):
+                state[SUM + i] = scale * exp(state[X + i])
+            for i in range(count):
+                row[begin + i] = state[SUM + i]
 
 
 @compiled
@@ -110,43 +114,57 @@ def exercise(prices: Values, sign: float, scale: float, coefficients: Values, va
 
 
 @compiled
+def _end(number: int, sign: float, scale: float, rules: Table, p: Values, state: Values, places: Values) -> Any:
+    """Compute the prices, and list the paths that are exercised at a date: return how many."""
+    spot, strike = p[SPOT], p[STRIKE]
+    for i in range(BLOCK):
+        state[SUM + i] = spot * exp(state[X + i])
+    if number == rules.shape[0]:  # the last
+        for i in range(BLOCK):
+            state[V + i] = state[ALIVE + i] if sign * (state[SUM + i] - strike) > 0.0 else 0.0
+    else:
+        rule = rules[number]
+        for i in range(BLOCK):
+            price = state[SUM + i]
+            won = sign * (price - strike)
+            held = strike * _held((price / strike - 1.0) * scale, rule)
+            state[V + i] = state[ALIVE + i] if won > 0.0 and won >= held else 0.0
+    count = 0
+    for i in range(BLOCK):
+        places[count] = i  # a float, as all work is
+        count += state[V + i] != 0.0
+    return count
+
+
+@compiled
 def simulate_american(
-    first: Any, seed: Any, sign: float, scale: float, coefficients: Table, p: Values, work: Table, out: Table
-) -> None:
+    first: Any, seed: Any, sign: float, scale: float, coefficients: Table, p: Values, draws: Values, state: Values,
+    out: Table,
+) -> None:  # fmt: skip
     """Write all outputs of the paths from `first` on, exercised where the regression says so. Local.
 
     A row of coefficients for each date but the last. The control is the European option at the time of exercise.
     """
     dates = coefficients.shape[0] + 1
     dt, spot, strike, sigma = p[EXPIRY] / dates, p[SPOT], p[STRIKE], p[VOLATILITY]
-    growth = p[RATE] - p[DIVIDEND]
+    growth, places = p[RATE] - p[DIVIDEND], draws[PLACES : PLACES + BLOCK]
     for begin in range(0, out.shape[1], BLOCK):
-        some = out[:, begin : begin + BLOCK]
-        part = work[:, : some.shape[1]]
-        part[X:] = 0.0
-        part[ALIVE] = 1.0
-        some[:] = 0.0
-        x, price, alive, score, spread = part[X], part[SUM], part[ALIVE], part[SCORE], part[SPREAD]
+        begin_block(0.0, state)
         for number in range(dates):
-            _walk(first + np.uint64(begin), number, np.uint64(0), seed, dt, p, part)
+            _walk(first + np.uint64(begin), number, np.uint64(0), seed, dt, p, draws, state)
             left = p[EXPIRY] - (number + 1) * dt
             discount, is_last = exp(-p[RATE] * (number + 1) * dt), number == dates - 1
-            for i in range(x.shape[0]):
-                price[i] = spot * exp(x[i])
-            for i in range(x.shape[0]):
-                won = sign * (price[i] - strike)
-                if alive[i] == 0.0 or won <= 0.0:
-                    continue
-                t = (price[i] / strike - 1.0) * scale
-                if not is_last and won < strike * _held(t, coefficients[number]):
-                    continue
-                alive[i] = 0.0
-                european = won
-                if not is_last:
-                    forward = price[i] * exp(growth * left)
-                    european = exp(-p[RATE] * left) * black(forward, strike, sigma * math.sqrt(left), sign)
-                some[VALUE, i] = discount * won
-                some[DELTA, i] = discount * sign * price[i] / spot
-                some[GAMMA, i] = discount * sign * strike * score[i] / (spot * spot * spread[i])
-                some[VEGA, i] = discount * sign * price[i] * part[W, i]
-                some[CONTROL, i] = discount * european
+            carried, now = exp(growth * left), exp(-p[RATE] * left)
+            spread = sigma * math.sqrt(max(left, 0.0))
+            for k in range(_end(number, sign, scale, coefficients, p, state, places)):
+                i = np.int64(places[k])
+                price = state[SUM + i]
+                state[ALIVE + i] = 0.0
+                won = sign * (price - strike)
+                european = won if is_last else now * black(price * carried, strike, spread, sign)
+                state[PAID_VALUE + i] = discount * won
+                state[PAID_DELTA + i] = discount * sign * price / spot
+                state[PAID_GAMMA + i] = discount * sign * strike * state[SCORE + i] / (spot * spot * state[SPREAD + i])
+                state[PAID_VEGA + i] = discount * sign * price * state[W + i]
+                state[PAID_CONTROL + i] = discount * european
+        end_block(state, begin, out)

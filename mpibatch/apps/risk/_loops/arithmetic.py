@@ -198,12 +198,17 @@ def fill(first: Any, place: Any, seed: Any, u: Values, even: Values, odd: Values
     The last two have room for half as many, and one.
     """
     count = u.shape[0]
-    pair, shift = first >> ONE, np.int64(first & ONE)
+    shift = np.int64(first & ONE)
     half = (count + shift + 1) // 2
-    fill_pair(pair, place, seed, even[:half], odd[:half])
-    for i in range(count):
-        at = (i + shift) >> 1
-        u[i] = odd[at] if (i + shift) & 1 else even[at]
+    fill_pair(first >> ONE, place, seed, even[:half], odd[:half])
+    if shift:
+        u[0] = odd[0]
+    whole = (count - shift) // 2
+    for k in range(whole):
+        u[shift + 2 * k] = even[shift + k]
+        u[shift + 2 * k + 1] = odd[shift + k]
+    if shift + 2 * whole < count:
+        u[count - 1] = even[shift + whole]
 
 
 @compiled

@@ -47,7 +47,7 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms and modules within a part, from the bottom up: each imports from those named before it, and from what is not
 # named. Every room of a part has its place here.
 ROOMS = {
-    "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiler", "compiled", "processes"),
+    "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiler", "compiled", "_loops", "processes"),
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "nodes", "rank", "watch"),
     "mpi": (

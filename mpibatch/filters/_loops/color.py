@@ -6,27 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.base.compiled import compiled, is_interpreted, loaded_numba
+from mpibatch.base._loops.operations import fused
+from mpibatch.base.compiled import compiled
 
 __all__ = ["weigh_fused", "weigh_plain"]
-
-
-def _generated(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-    from numba.types import float64
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return float64(float64, float64, float64), generate
-
-
-if is_interpreted():  # an intrinsic has no Python; and a rehearsal keeps no values
-
-    def _fused(a: float, b: float, c: float) -> float:
-        return a * b + c
-
-else:  # multiplies and adds with one rounding: an instruction where the processor has it, else the library's function
-    _fused = loaded_numba()[0].extending.intrinsic(_generated)
 
 
 @compiled
@@ -36,7 +19,7 @@ def weigh_fused(channels: Any, weights: Any, out: Any) -> None:
     for i in range(out.size):
         start = np.uint64(3) * np.uint64(i)
         first = channels[start + np.uint64(1)] * green
-        out[i] = _fused(channels[start + np.uint64(2)], blue, _fused(channels[start], red, first))
+        out[i] = fused(channels[start + np.uint64(2)], blue, fused(channels[start], red, first))
 
 
 @compiled

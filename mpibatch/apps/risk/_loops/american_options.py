@@ -131,7 +131,7 @@ def _end(number: int, sign: float, scale: float, rules: Table, p: Values, state:
             state[V + i] = state[ALIVE + i] if won > 0.0 and won >= held else 0.0
     count = 0
     for i in range(BLOCK):
-        places[count] = i  # a float, as all work is
+        places[count] = np.int64(i).view(np.float64)  # its bits, as all work is of floats
         count += state[V + i] != 0.0
     return count
 
@@ -157,7 +157,7 @@ def simulate_american(
             carried, now = exp(growth * left), exp(-p[RATE] * left)
             spread = sigma * math.sqrt(max(left, 0.0))
             for k in range(_end(number, sign, scale, coefficients, p, state, places)):
-                i = np.int64(places[k])
+                i = np.float64(places[k]).view(np.int64)
                 price = state[SUM + i]
                 state[ALIVE + i] = 0.0
                 won = sign * (price - strike)

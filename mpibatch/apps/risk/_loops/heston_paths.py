@@ -55,27 +55,28 @@ def step_heston(p: Values, dt: float, is_first: bool, draws: Values, state: Valu
     a_all = k2 + 0.5 * k3
     growth = (p[RATE] - p[DIVIDEND]) * dt
     plain = -rho * kappa * theta * dt / eta
+    least = 1e-300
     for i in range(BLOCK):
         u, zv, z, v = draws[U + i], draws[Z + i], draws[OTHER_Z + i], state[V + i]
-        m = theta + (v - theta) * decay
-        psi = (v * s1 + s0) / (m * m)
-        # Of both branches all that needs neither logarithm: quadratic, where the variance stays away from 0 ...
-        two = 2.0 / psi
-        b2 = two - 1.0 + math.sqrt(two) * math.sqrt(max(two - 1.0, 0.0))
-        a = m / (1.0 + b2)
+        mean = theta + (v - theta) * decay
+        square, spread = mean * mean, v * s1 + s0
+        # Two schemes: quadratic, where the variance stays away from 0, and exponential, with a chance of 0. They share
+        # divisions, which take most of the time, as roots do.
+        is_quadratic = spread <= 1.5 * square
+        both = square + spread
+        ratio = (2.0 * square if is_quadratic else 2.0) / (spread if is_quadratic else mean * both)
+        b2 = ratio - 1.0 + math.sqrt(max(ratio * (ratio - 1.0), 0.0))
         root = math.sqrt(max(b2, 0.0)) + zv
-        rest = 1.0 - 2.0 * a_all * a
-        # ... and exponential, with a chance of 0.
-        zero = (psi - 1.0) / (psi + 1.0)
-        beta = (1.0 - zero) / m
-        is_quadratic = psi <= 1.5
+        beta = square * ratio
+        rate, share = 0.25 * both * both * ratio, mean * beta  # 1 / beta, and the chance of more than 0
+        first = (mean if is_quadratic else beta * share) / (1.0 + b2 if is_quadratic else max(beta - a_all, least))
+        rest = 1.0 - 2.0 * a_all * first
+        second = (a_all * b2 * first if is_quadratic else share) / (max(rest, least) if is_quadratic else 1.0 - u)
+        logarithm = log(max(rest if is_quadratic else 1.0 - share + first, least))
+        drawn = log(max(second, 1.0)) * rate
+        after = first * root * root if is_quadratic else drawn
         fits = rest > 0.0 if is_quadratic else a_all < beta
-        least = 1e-300
-        inside = rest if is_quadratic else zero + beta * (1.0 - zero) / max(beta - a_all, least)
-        logarithm = log(max(inside, least))
-        drawn = log(max((1.0 - zero) / (1.0 - u), 1.0)) / beta
-        after = a * root * root if is_quadratic else drawn
-        k0 = 0.5 * logarithm - a_all * b2 * a / max(rest, least) if is_quadratic else -logarithm
+        k0 = 0.5 * logarithm - second if is_quadratic else -logarithm
         k0 = k0 - (k1 + 0.5 * k3) * v if fits else plain
         variance = k3 * (v + after)
         moved = math.sqrt(variance) * z

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import importlib.metadata
+import itertools
 import math
 import statistics
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.apps import heston
 from mpibatch.apps.risk.__main__ import main
 from mpibatch.apps.risk._loops import arithmetic
 from mpibatch.apps.risk.book import Book, Settings
@@ -87,6 +89,21 @@ def test_known_prices_of_heston(price):
     exact = (2.302535842814927, 7.379832496149447, 14.974005277144057, 5.785155434)  # BENCHOP 4; Fang, Oosterlee 2008
     for found, value in zip(price(rows, 20_000, steps=40), exact, strict=True):
         near(found, value, 0.04)
+
+
+def test_vega_of_heston(price):
+    """By the root of the variance now, against differences of the closed form; also where variance reaches 0."""
+    models = [(0.0225, 2.0, 0.0225, 0.25, -0.5), (0.0175, 1.5768, 0.0398, 0.5751, -0.5711)]
+    rows = [f"european call,{s},100,1,0.03,0,,{','.join(map(str, m))},,,1" for m in models for s in (90, 110)]
+    for found, (m, s) in zip(price(rows, 40_000, steps=25), itertools.product(models, (90.0, 110.0)), strict=True):
+        root, prices = math.sqrt(m[0]), []
+        for moved in (root + 1e-3, root - 1e-3):
+            names = ("reversion", "mean", "volatility", "correlation")
+            p = heston.Parameters(variance=moved * moved, rate=0.03, **dict(zip(names, m[1:], strict=True)))
+            prices.append(heston.closed_form(p, s, 1.0))
+        exact = (prices[0] - prices[1]) / 2e-3
+        assert found.vega_error < 0.03 * exact
+        assert abs(found.vega - exact) < 4 * found.vega_error, (found.vega, exact)
 
 
 def test_american_puts_are_exercised_nearly_as_well_as_can_be(price):
@@ -187,13 +204,16 @@ def test_an_estimate_is_that_of_numpy(price):
 @pytest.mark.parametrize("style", ["EUROPEAN", "DATES_OUT"])
 def test_a_path_without_variance_up_to_its_first_date_weighs_nothing(style):
     """Heston's model, whose variance begins at 0 and may stay there."""
+    from mpibatch.apps.risk._loops import heston_paths as loops
     from mpibatch.apps.risk._loops import rows as of
-    from mpibatch.apps.risk._loops.heston_paths import simulate_heston
 
     numbers = np.array([100.0, 90.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.1, 0.001, 1.0, -0.5, 50.0])
-    out, work = np.empty((5, 300)), (np.empty(of.DRAWS), np.empty((3, of.STATE)))
-    bumped, start = np.array([0.0, 0.0, 1e-6]), np.uint64(0)
-    simulate_heston(start, np.uint64(1), getattr(of, style), 1.0, False, 2, 1, bumped, 1e-3, numbers, *work, out)
+    out, draws, states = np.empty((5, 300)), np.empty(of.DRAWS), np.empty((3, of.STATE))
+    shared = (np.uint64(0), np.uint64(1), getattr(of, style), 1.0, False, 2, 1)
+    if style == "EUROPEAN":
+        loops.simulate_heston(*shared, numbers, draws, states[0], out)
+    else:
+        loops.simulate_heston_dates(*shared, np.array([0.0, 0.0, 1e-6]), 1e-3, numbers, draws, states, out)
     assert np.isfinite(out).all()
     assert (out[of.GAMMA] == 0).any()
     assert (out[of.VALUE] > 0).any()

@@ -27,7 +27,7 @@ Values = npt.NDArray[np.float64]
 FORMAT = "mpibatch risk 1"
 CHUNK = 1 << 15  # paths of which a rank holds all outputs at a time
 GROUP = 64  # positions whose sums are sent together
-BUMP = 0.02  # of the root of the variance, for vega in Heston's model
+BUMP = 0.02  # of the root of the variance, for vega of barriers in Heston's model
 
 
 @dataclass(frozen=True)
@@ -185,21 +185,26 @@ def _simulate(position: Position, settings: Settings, begin: int, out: Values) -
         else:
             style = of.BRIDGE_OUT if is_out else of.BRIDGE_IN
     dates = 1 if style == of.EUROPEAN else max(position.fixings, 1)
-    start, seed, numbers, draws = np.uint64(begin), np.uint64(settings.seed), position.numbers(), np.empty(of.DRAWS)
-    shared = (start, seed, style, position.sign, position.style.startswith("up"), dates)
+    numbers, draws, state = position.numbers(), np.empty(of.DRAWS), np.empty(of.STATE)
+    up = position.style.startswith("up")
+    shared = (np.uint64(begin), np.uint64(settings.seed), style, position.sign, up, dates)
     if not position.heston:
         from mpibatch.apps.risk._loops.paths import simulate
 
-        simulate(*shared, numbers, draws, np.empty(of.STATE), out)
+        simulate(*shared, numbers, draws, state, out)
         return
-    from mpibatch.apps.risk._loops.heston_paths import simulate_heston
+    from mpibatch.apps.risk._loops import heston_paths as loops
 
+    parts = math.ceil(settings.steps * position.expiry / dates)
+    if style not in (of.DATES_OUT, of.DATES_IN):
+        loops.simulate_heston(*shared, parts, numbers, draws, state, out)
+        return
     # Vega, by volatility, the root of the variance now: from the same random numbers, a little above and below.
     variance, theta = numbers[of.VARIANCE], numbers[of.THETA]
     root, bump = math.sqrt(variance), BUMP * math.sqrt(max(variance, theta))
     low, high = max(root - bump, 0.0), root + bump
-    variances, parts = np.array([variance, low * low, high * high]), math.ceil(settings.steps * position.expiry / dates)
-    simulate_heston(*shared, parts, variances, high - low, numbers, draws, np.empty((3, of.STATE)), out)
+    variances, states = np.array([variance, low * low, high * high]), np.empty((3, of.STATE))
+    loops.simulate_heston_dates(*shared, parts, variances, high - low, numbers, draws, states, out)
 
 
 def _simulate_american(position: Position, rule: Values, begin: int, seed: int, out: Values) -> None:

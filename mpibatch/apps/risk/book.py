@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import mpibatch as mb
-from mpibatch.apps.risk.estimates import OUTPUTS, SUMS, Estimate, estimate, exact_sums, products, totals
+from mpibatch.apps.risk.estimates import OUTPUTS, SUMS, Estimate, estimate, exact_sums, totals
 from mpibatch.apps.risk.positions import Position
 from mpibatch.apps.risk.regression import scale_of, worth_of_holding
 from mpibatch.base.json_files import write_json
@@ -73,7 +73,7 @@ class Book:
                 self._rules[number] = worth_of_holding(self.comm, position, settings.regression_paths, settings.seed)
         more = paths - self.paths
         low, high = (self.paths + more * rank // self.comm.size for rank in (self.comm.rank, self.comm.rank + 1))
-        rows = np.empty((SUMS, min(CHUNK, max(high - low, 1))))
+        rows = np.empty((OUTPUTS, min(CHUNK, max(high - low, 1))))
         for first in range(0, len(self.positions), GROUP):
             some = range(first, min(first + GROUP, len(self.positions)))
             mine = np.array([self._sums_of(number, low, high, rows) for number in some])
@@ -92,16 +92,15 @@ class Book:
     def _sums_of(self, number: int, low: int, high: int, rows: Values) -> npt.NDArray[np.int64]:
         """This rank's sums of the paths from `low` to `high`. Local."""
         position = self.positions[number]
-        parts = exact_sums(rows[:, :0])
+        parts = exact_sums(np.empty((OUTPUTS, 0)))
         if _is_worthless(position):
             return parts
         for begin in range(low, high, CHUNK):
-            some = rows if high - begin >= CHUNK else np.empty((SUMS, high - begin))  # contiguous
+            some = rows if high - begin >= CHUNK else np.empty((OUTPUTS, high - begin))  # contiguous
             if position.style == "american":
-                _simulate_american(position, self._rules[number], begin, self.settings.seed, some[:OUTPUTS])
+                _simulate_american(position, self._rules[number], begin, self.settings.seed, some)
             else:
-                _simulate(position, self.settings, begin, some[:OUTPUTS])
-            products(some)
+                _simulate(position, self.settings, begin, some)
             parts += exact_sums(some)
         return parts
 

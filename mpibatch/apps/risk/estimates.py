@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
-from mpibatch.reduce.exact_sums import SUM_UNIT, float_parts, float_total, ratio
+from mpibatch.reduce.exact_sums import SUM_UNIT, float_total, ratio
 from mpibatch.reduce.operands import add_up
 
-__all__ = ["FIGURES", "OUTPUTS", "SUMS", "Estimate", "estimate", "exact_sums", "products", "totals"]
+__all__ = ["FIGURES", "OUTPUTS", "SUMS", "Estimate", "estimate", "exact_sums", "totals"]
 
 Values = npt.NDArray[np.float64]
 
@@ -37,16 +37,13 @@ class Estimate:
     vega_error: float
 
 
-def products(rows: Values) -> None:
-    """Fill the rows behind the outputs. Local."""
-    outputs = rows[:OUTPUTS]
-    np.multiply(outputs, outputs, out=rows[OUTPUTS : 2 * OUTPUTS])
-    np.multiply(outputs[0], outputs[-1], out=rows[-1])
+def exact_sums(outputs: Values) -> npt.NDArray[np.int64]:
+    """Return the exact sums, over paths, of all outputs and their products, as integers that add up. Local."""
+    from mpibatch.apps.risk._loops.sums import PARTS, sum_outputs
 
-
-def exact_sums(rows: Values) -> npt.NDArray[np.int64]:
-    """Return the exact sum of each row as integers that add up. Local."""
-    return np.array([float_parts(row) for row in rows])
+    parts = np.zeros((SUMS, PARTS), np.int64)
+    sum_outputs(outputs, parts)
+    return parts
 
 
 def totals(comm: MPI.Intracomm, parts: npt.NDArray[np.int64], where: list[str]) -> list[list[int]]:

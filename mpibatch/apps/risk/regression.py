@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.mpi import MPI, agreed
-from mpibatch.reduce.exact_sums import float_parts, rounded
+from mpibatch.reduce.exact_sums import rounded
 from mpibatch.reduce.operands import add_up
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def worth_of_holding(comm: MPI.Intracomm, position: Position, paths: int, seed: 
     from mpibatch.apps.risk._loops import american_options as loops
     from mpibatch.apps.risk._loops import arithmetic
     from mpibatch.apps.risk._loops import rows as of
+    from mpibatch.apps.risk._loops.sums import PARTS, sum_rows
 
     low, high = (paths * rank // comm.size for rank in (comm.rank, comm.rank + 1))
     dates, sign, scale = position.fixings, position.sign, scale_of(position)
@@ -49,7 +50,8 @@ def worth_of_holding(comm: MPI.Intracomm, position: Position, paths: int, seed: 
     for date in range(dates - 2, -1, -1):
         values *= discount
         loops.powers(prices[date], values, sign, scale, rows)
-        mine = np.array([float_parts(row) for row in rows])
+        mine = np.zeros((loops.ROWS, PARTS), np.int64)
+        sum_rows(rows, mine)
         whole = add_up(comm, mine.reshape(-1), f"regression of {position.where}").reshape(mine.shape)
         coefficients[date] = solved([rounded(sums) for sums in whole])
         loops.exercise(prices[date], sign, scale, coefficients[date], values)

@@ -34,7 +34,7 @@ from mpibatch.apps.risk._loops.rows import (
     X,
     Z,
 )
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled_lean
 
 __all__ = ["BASIS", "ROWS", "black", "exercise", "follow", "powers", "simulate_american"]
 
@@ -46,14 +46,14 @@ ROWS = 3 * BASIS - 1  # sums of the normal equations: of powers from 0 on, and o
 REGRESSION = np.uint64(1 << 32)  # the purpose of random numbers, other than that of pricing
 
 
-@compiled
+@compiled_lean
 def black(forward: float, strike: float, spread: float, sign: float) -> Any:
     """Return the mean of (sign (F - K))⁺ of a lognormal price, by Black's formula, doi:10.1086/260062. Local."""
     high = log(forward / strike) / spread + 0.5 * spread
     return sign * (forward * distribution(sign * high) - strike * distribution(sign * (high - spread)))
 
 
-@compiled
+@compiled_lean
 def _walk(path: Any, number: int, purpose: Any, seed: Any, dt: float, p: Values, draws: Values, state: Values) -> None:
     """Go on to the next date. Local."""
     drift = p[RATE] - p[DIVIDEND] - 0.5 * p[VOLATILITY] * p[VOLATILITY]
@@ -64,24 +64,24 @@ def _walk(path: Any, number: int, purpose: Any, seed: Any, dt: float, p: Values,
     step(z, drift, p[VOLATILITY], dt, number == 0, state)
 
 
-@compiled
+@compiled_lean
 def follow(first: Any, seed: Any, p: Values, draws: Values, state: Values, prices: Table) -> None:
     """Write the prices, over the strike, of paths for the regression: a row for each date. Local."""
     dates = prices.shape[0]
     dt, scale = p[EXPIRY] / dates, p[SPOT] / p[STRIKE]
     for begin in range(0, prices.shape[1], BLOCK):
-        begin_block(0.0, state)
+        begin_block(0.0, False, state)
         count = min(BLOCK, prices.shape[1] - begin)
         for number in range(dates):
             _walk(first + np.uint64(begin), number, REGRESSION, seed, dt, p, draws, state)
-            row = prices[number]
+            row, some = prices[number, begin : begin + count], state[SUM : SUM + BLOCK]
             for i in range(BLOCK):
-                state[SUM + i] = scale * exp(state[X + i])
+                some[i] = scale * exp(state[X + i])
             for i in range(count):
-                row[begin + i] = state[SUM + i]
+                row[i] = some[i]
 
 
-@compiled
+@compiled_lean
 def powers(prices: Values, values: Values, sign: float, scale: float, rows: Table) -> None:
     """Write what the normal equations sum up, of paths on which exercise would pay; of others zeros. Local."""
     for i in range(prices.shape[0]):
@@ -94,7 +94,7 @@ def powers(prices: Values, values: Values, sign: float, scale: float, rows: Tabl
             power *= t
 
 
-@compiled
+@compiled_lean
 def _held(t: float, coefficients: Values) -> Any:
     """What an option is worth, over the strike, that is not exercised now."""
     worth = coefficients[BASIS - 1]
@@ -103,7 +103,7 @@ def _held(t: float, coefficients: Values) -> Any:
     return worth
 
 
-@compiled
+@compiled_lean
 def exercise(prices: Values, sign: float, scale: float, coefficients: Values, values: Values) -> None:
     """Replace the value, over the strike, of what is exercised. Local."""
     for i in range(prices.shape[0]):
@@ -113,7 +113,7 @@ def exercise(prices: Values, sign: float, scale: float, coefficients: Values, va
             values[i] = won
 
 
-@compiled
+@compiled_lean
 def _end(number: int, sign: float, scale: float, rules: Table, p: Values, state: Values, places: Values) -> Any:
     """Compute the prices, and list the paths that are exercised at a date: return how many."""
     spot, strike = p[SPOT], p[STRIKE]
@@ -136,7 +136,7 @@ def _end(number: int, sign: float, scale: float, rules: Table, p: Values, state:
     return count
 
 
-@compiled
+@compiled_lean
 def simulate_american(
     first: Any, seed: Any, sign: float, scale: float, coefficients: Table, p: Values, draws: Values, state: Values,
     out: Table,
@@ -149,7 +149,7 @@ def simulate_american(
     dt, spot, strike, sigma = p[EXPIRY] / dates, p[SPOT], p[STRIKE], p[VOLATILITY]
     growth, places = p[RATE] - p[DIVIDEND], draws[PLACES : PLACES + BLOCK]
     for begin in range(0, out.shape[1], BLOCK):
-        begin_block(0.0, state)
+        begin_block(0.0, False, state)
         for number in range(dates):
             _walk(first + np.uint64(begin), number, np.uint64(0), seed, dt, p, draws, state)
             left = p[EXPIRY] - (number + 1) * dt

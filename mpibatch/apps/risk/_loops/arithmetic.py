@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base._loops.operations import fused
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled_lean
 from mpibatch.random._loops.philox import HALF, LOW, philox
 
 __all__ = ["distribution", "exp", "fill", "fill_pair", "inverse", "log"]
@@ -33,7 +33,7 @@ FAR = 1.3887943864964021e-11  # e^-25, where the last of three approximations be
 UNIT = 2.0**-52
 
 
-@compiled
+@compiled_lean
 def exp(x: float) -> Any:
     """Return the exponential, to about an ulp; of ±708 beyond it. Local."""
     x = min(max(x, -708.0), 708.0)
@@ -56,7 +56,7 @@ def exp(x: float) -> Any:
     return p * np.int64((power + BIAS) << 52).view(np.float64)
 
 
-@compiled
+@compiled_lean
 def log(x: float) -> Any:
     """Return the logarithm of a normal number above 0, to about an ulp. Local."""
     bits = np.float64(x).view(np.int64)
@@ -79,7 +79,7 @@ def log(x: float) -> Any:
     return fused(e, LN2_HIGH, fused(e, LN2_LOW, 2.0 * fused(s * z, p, s)))
 
 
-@compiled
+@compiled_lean
 def _middle(q: float) -> Any:
     r = fused(-q, q, 0.180625)
     a = 2.5090809287301226727e3
@@ -101,7 +101,7 @@ def _middle(q: float) -> Any:
     return q * a / b
 
 
-@compiled
+@compiled_lean
 def _outside(r: float) -> Any:
     r -= 1.6
     a = 7.74545014278341407640e-4
@@ -122,7 +122,7 @@ def _outside(r: float) -> Any:
     return a / fused(b, r, 1.0)
 
 
-@compiled
+@compiled_lean
 def _far_outside(r: float) -> Any:
     r -= 5.0
     a = 2.01033439929228813265e-7
@@ -143,7 +143,7 @@ def _far_outside(r: float) -> Any:
     return a / fused(b, r, 1.0)
 
 
-@compiled
+@compiled_lean
 def inverse(u: Values, out: Values, some: Values, places: Values) -> None:
     """Write the normal deviates of probabilities: Wichura's AS 241, doi:10.2307/2347330. Local.
 
@@ -171,14 +171,14 @@ def inverse(u: Values, out: Values, some: Values, places: Values) -> None:
         out[at] = some[k]
 
 
-@compiled
+@compiled_lean
 def _unit(high: Any, low: Any) -> Any:
     """A number of 52 bits and a half, never 0 nor 1."""
     bits = np.int64(((high << HALF) | low) >> S12) | ONE_BITS
     return np.int64(bits).view(np.float64) - 1.0 + 0.5 * UNIT
 
 
-@compiled
+@compiled_lean
 def fill_pair(first: Any, place: Any, seed: Any, u: Values, other: Values) -> None:
     """Write two uniform numbers for each path from `first` on. Local.
 
@@ -191,7 +191,7 @@ def fill_pair(first: Any, place: Any, seed: Any, u: Values, other: Values) -> No
         other[i] = _unit(c, d)
 
 
-@compiled
+@compiled_lean
 def fill(first: Any, place: Any, seed: Any, u: Values, even: Values, odd: Values) -> None:
     """Write a uniform number for each path: two neighbors share random words. Local.
 
@@ -211,7 +211,7 @@ def fill(first: Any, place: Any, seed: Any, u: Values, even: Values, odd: Values
         u[count - 1] = even[shift + whole]
 
 
-@compiled
+@compiled_lean
 def distribution(x: float) -> Any:
     """Return the normal distribution function: Hart's rational functions, as in doi:10.1002/wilm.42820050315. Local."""
     a = min(abs(x), 37.0)

@@ -38,7 +38,7 @@ from mpibatch.apps.risk._loops.rows import (
     Z,
 )
 from mpibatch.base._loops.operations import fused
-from mpibatch.base.compiled import compiled, compiled_inline
+from mpibatch.base.compiled import compiled_inline, compiled_lean
 
 __all__ = ["simulate_heston", "simulate_heston_dates"]
 
@@ -94,7 +94,7 @@ def _advance(u: float, zv: float, v: float, theta: float, decay: float, s1: floa
     return after, k0, fits, parts, (inside, drawn, root)
 
 
-@compiled
+@compiled_lean
 def _step(p: Values, dt: float, draws: Values, state: Values) -> None:
     """Go on by `dt`; leave in the draws what the price moved by at random, and the variance of that."""
     theta, decay, s1, s0, k1, k2, k3, growth, plain = _constants(p, dt)
@@ -110,7 +110,7 @@ def _step(p: Values, dt: float, draws: Values, state: Values) -> None:
         draws[SOME + i], draws[PLACES + i] = moved, variance
 
 
-@compiled
+@compiled_lean
 def _step_with_derivatives(p: Values, dt: float, draws: Values, state: Values) -> None:
     """As `_step`, with the derivatives of both by the root of the variance now.
 
@@ -155,7 +155,7 @@ def _step_with_derivatives(p: Values, dt: float, draws: Values, state: Values) -
         state[BY_ROOT + i] = d_after
 
 
-@compiled
+@compiled_lean
 def _score(draws: Values, state: Values) -> None:
     """Add a step to what the density up to the first date is made of."""
     for i in range(BLOCK):
@@ -163,7 +163,7 @@ def _score(draws: Values, state: Values) -> None:
         state[SPREAD + i] += draws[PLACES + i]
 
 
-@compiled
+@compiled_lean
 def simulate_heston(
     first: Any, seed: Any, style: int, sign: float, is_up: bool, dates: int, parts: int, p: Values, draws: Values,
     state: Values, out: Table,
@@ -174,7 +174,7 @@ def simulate_heston(
     """
     dt = p[EXPIRY] / (dates * parts)
     for begin in range(0, out.shape[1], BLOCK):
-        begin_block(p[VARIANCE], state)
+        begin_block(p[VARIANCE], False, state)
         for i in range(BLOCK):
             state[BY_ROOT + i] = 2.0 * math.sqrt(p[VARIANCE])
         for number in range(dates * parts):
@@ -188,7 +188,7 @@ def simulate_heston(
         end_block(state, begin, out)
 
 
-@compiled
+@compiled_lean
 def simulate_heston_dates(
     first: Any, seed: Any, style: int, sign: float, is_up: bool, dates: int, parts: int, variances: Values,
     width: float, p: Values, draws: Values, states: Table, out: Table,
@@ -202,7 +202,7 @@ def simulate_heston_dates(
     log_barrier = log(p[BARRIER] / p[SPOT])
     for begin in range(0, out.shape[1], BLOCK):
         for k in range(variances.shape[0]):
-            begin_block(variances[k], states[k])
+            begin_block(variances[k], False, states[k])
         for number in range(dates * parts):
             draw(first + np.uint64(begin), np.uint64(number), seed, False, draws)
             for k in range(variances.shape[0]):

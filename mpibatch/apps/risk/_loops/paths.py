@@ -20,6 +20,8 @@ from mpibatch.apps.risk._loops.rows import (
     ASIAN,
     BARRIER,
     BLOCK,
+    BRIDGE_IN,
+    BRIDGE_OUT,
     DATES_IN,
     DATES_OUT,
     DIVIDEND,
@@ -48,7 +50,7 @@ from mpibatch.apps.risk._loops.rows import (
     X,
     Z,
 )
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled_lean
 
 __all__ = ["begin_block", "draw", "end_block", "look", "simulate", "step"]
 
@@ -56,7 +58,7 @@ Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float64]
 
 
-@compiled
+@compiled_lean
 def draw(path: Any, place: Any, seed: Any, is_alone: bool, draws: Values) -> None:
     """Draw two normal deviates for each path, and the uniform numbers that they are of; or one. Local."""
     u, other_u = draws[U : U + BLOCK], draws[OTHER_U : OTHER_U + BLOCK]
@@ -70,26 +72,29 @@ def draw(path: Any, place: Any, seed: Any, is_alone: bool, draws: Values) -> Non
     inverse(u, z, some, places)
 
 
-@compiled
-def begin_block(variance: float, state: Values) -> None:
-    """Put a block of paths at their beginning. Local."""
+@compiled_lean
+def begin_block(variance: float, is_brief: bool, state: Values) -> None:
+    """Put a block of paths at their beginning; `is_brief`: for what depends on the final price alone. Local."""
+    if is_brief:
+        state[:LIKELY] = 0.0
+        return
     state[:] = 0.0
     for i in range(BLOCK):
         state[V + i] = variance
         state[ALIVE + i] = 1.0
 
 
-@compiled
+@compiled_lean
 def end_block(state: Values, begin: int, out: Table) -> None:
     """Hand over the outputs of a block, of as many paths as there is room for. Local."""
     count = min(BLOCK, out.shape[1] - begin)
     for k in range(OUTPUTS):
-        row = out[k]
+        row, paid = out[k, begin : begin + count], state[PAID + k * BLOCK : PAID + (k + 1) * BLOCK]
         for i in range(count):
-            row[begin + i] = state[PAID + k * BLOCK + i]
+            row[i] = paid[i]
 
 
-@compiled
+@compiled_lean
 def step(z: Values, drift: float, sigma: float, dt: float, is_first: bool, state: Values) -> None:
     """Go on by `dt` with constant volatility, exactly. Local."""
     root = math.sqrt(dt)
@@ -103,7 +108,7 @@ def step(z: Values, drift: float, sigma: float, dt: float, is_first: bool, state
             state[SPREAD + i] += sd * sd
 
 
-@compiled
+@compiled_lean
 def _weigh(z: Values, sigma: float, dt: float, state: Values) -> None:
     """Add a step's part of the derivative of the density's logarithm by volatility."""
     root, by_sigma = math.sqrt(dt), 1.0 / sigma
@@ -111,7 +116,7 @@ def _weigh(z: Values, sigma: float, dt: float, state: Values) -> None:
         state[LIKELY + i] += (z[i] * z[i] - 1.0) * by_sigma - root * z[i]
 
 
-@compiled
+@compiled_lean
 def look(style: int, is_up: bool, log_barrier: float, state: Values) -> None:
     """Take into account the price at a date. Local."""
     if style in (ASIAN, GEOMETRIC):
@@ -129,7 +134,7 @@ def look(style: int, is_up: bool, log_barrier: float, state: Values) -> None:
             state[ALIVE + i] = 0.0 if is_beyond else state[ALIVE + i]
 
 
-@compiled
+@compiled_lean
 def simulate(
     first: Any, seed: Any, style: int, sign: float, is_up: bool, dates: int, p: Values, draws: Values, state: Values,
     out: Table,
@@ -139,8 +144,9 @@ def simulate(
     sigma = p[VOLATILITY]
     drift = p[RATE] - p[DIVIDEND] - 0.5 * sigma * sigma
     log_barrier = log(p[BARRIER] / p[SPOT]) if style in (DATES_OUT, DATES_IN) else 0.0
+    is_brief = style in (EUROPEAN, BRIDGE_OUT, BRIDGE_IN)
     for begin in range(0, out.shape[1], BLOCK):
-        begin_block(0.0, state)
+        begin_block(0.0, is_brief, state)
         for number in range(dates):
             # Two steps of one block of random words.
             if number % 2 == 0:

@@ -34,14 +34,14 @@ from mpibatch.apps.risk._loops.rows import (
     W,
     X,
 )
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled_lean
 
 __all__ = ["pay", "pay_bridge", "pay_dates"]
 
 Values = npt.NDArray[np.float64]
 
 
-@compiled
+@compiled_lean
 def pay(style: int, sign: float, is_heston: bool, dates: int, p: Values, state: Values) -> None:
     """Write what is paid on the final price, or on a mean of prices: all derivatives path by path. Local.
 
@@ -84,7 +84,7 @@ def pay(style: int, sign: float, is_heston: bool, dates: int, p: Values, state: 
         state[PAID_VEGA + i] = paid * sign * spot * state[TANGENT + i]
 
 
-@compiled
+@compiled_lean
 def pay_dates(style: int, sign: float, p: Values, state: Values) -> None:
     """Write what is paid if the barrier was, or was not, reached at a date: derivatives by likelihood ratios. Local."""
     spot, strike, discount = p[SPOT], p[STRIKE], exp(-p[RATE] * p[EXPIRY])
@@ -103,7 +103,7 @@ def pay_dates(style: int, sign: float, p: Values, state: Values) -> None:
         state[PAID_CONTROL + i] = discount * end
 
 
-@compiled
+@compiled_lean
 def pay_bridge(style: int, sign: float, p: Values, state: Values) -> None:
     """Write what is paid if the barrier was never, or ever, reached: times that chance of a Brownian bridge. Local.
 

@@ -15,11 +15,12 @@ little less than the best rule. Every price has a control of known mean (the ass
 one; of an American option the European one), with the multiple that its own paths suggest.
 
 Greeks are means over paths, too: derivatives of payoffs, of densities where a payoff jumps and for gamma (P.
-Glasserman 2003, doi:10.1007/978-0-387-21617-1, chapter 7). Vega is the derivative by σ, or by √v0 in Heston's model.
+Glasserman 2003, doi:10.1007/978-0-387-21617-1, chapter 7). Vega is the derivative by σ, or by √v0 in Heston's model,
+and there, for barriers, a difference of values from a little below and above.
 
 Bits: path i of every position has the random numbers of counter (i, step) of Philox; normal deviates, exp and log are
-made of + − × ÷ √ alone (`_loops.arithmetic`); sums over paths are exact. So prices depend neither on the ranks nor on
-the portions in which paths were added, and a file of exact sums is all that it takes to add more.
+made of + − × ÷ √ and the fused × + alone (`_loops.arithmetic`); sums over paths are exact. So prices depend neither on
+the ranks nor on the portions in which paths were added, and a file of exact sums is all that it takes to add more.
 
 In order of dependency: ``_loops`` (compiled), ``positions``, ``estimates``, ``regression``, ``book``, ``scenarios``,
 ``tails``. Start it with ``python -m mpibatch.apps.risk --help``.

@@ -24,7 +24,7 @@ __all__ = ["Book", "Settings"]
 
 Values = npt.NDArray[np.float64]
 
-FORMAT = "mpibatch risk 1"
+FORMAT = "mpibatch risk 2"
 CHUNK = 1 << 15  # paths of which a rank holds all outputs at a time
 GROUP = 64  # positions whose sums are sent together
 BUMP = 0.02  # of the root of the variance, for vega of barriers in Heston's model

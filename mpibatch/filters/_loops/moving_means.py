@@ -91,10 +91,10 @@ def _means(acc: F8, suffix: F8, prefix: F8, rows: int, width: int, size: int, ph
 @compiled
 def _short_means(acc: F8, cells: F8, count: Unsigned, width: Unsigned, size: int) -> None:
     """Write the means of the windows of a few rows that begin at each of `count` cells."""
-    one, two = width, width + width
     if size == 3:
+        last = width + width
         for p in range(count):
-            acc[p] = (cells[p] + cells[p + one] + cells[p + two]) / size
+            acc[p] = (cells[p] + cells[p + width] + cells[p + last]) / size
         return
     for p in range(count):
         acc[p] = cells[p]

@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 LEAST = 1024  # bytes of a message below which MPI takes no longer than for a note
 NOTE = 16  # bytes: where, and the number of the face
-WARM, TIMED = 3, 5  # exchanges each way; those that warm up also touch memory for the first time
+WARM, TIMED = 3, 12  # exchanges each way; those that warm up also touch memory for the first time
 MOST_PLACES = 8  # of which the copies out of a neighbor's memory are kept: two of a neighbor's stage
 
 _log = logger("halo")

@@ -70,6 +70,10 @@ class _Seen:
         self._unpack = copier(list(zip(message.views, message.parts, strict=True))) if message.parts else None
         self._jobs: dict[int, Callable[[], None]] = {}
 
+    def is_copied(self, nbytes: int) -> bool:
+        """Whether what came, of so many bytes, is not where it belongs. Local."""
+        return nbytes == NOTE or self._unpack is not None
+
     def take(self, nbytes: int, node: NodeMemory) -> None:
         """Copy what came, or what it tells of, to where it belongs. Local."""
         if nbytes != NOTE:
@@ -177,10 +181,11 @@ class SharedStage(Stage):
         begin = time.perf_counter()
         if self._begun:
             MPI.Request.Waitall(self._begun, self._statuses)
-        if self._seen or self._unpacks:
+        arrived = [(seen, self._statuses[place].Get_count(MPI.BYTE)) for place, seen in self._seen.items()]
+        if self._unpacks or any(seen.is_copied(nbytes) for seen, nbytes in arrived):
             turn("pack")
-            for place, seen in self._seen.items():
-                seen.take(self._statuses[place].Get_count(MPI.BYTE), self._node)
+            for seen, nbytes in arrived:
+                seen.take(nbytes, self._node)
             self._unpack()
             turn("halo")
         if self._shown and self._way is None:

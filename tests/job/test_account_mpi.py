@@ -16,8 +16,9 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps import heat
 from mpibatch.base import tally, timing
-from mpibatch.halo import Exchange, Halo, exchange, padded_copy, slabs
+from mpibatch.halo import Exchange, Halo, exchange, padded_copy, shared_stages, slabs
 from mpibatch.halo.checks import halo_of
+from mpibatch.halo.node_memory import node_memory
 from mpibatch.halo.plan import phase
 from mpibatch.mpi import MPI, hosts_of
 from mpibatch.mpi.hosts import CORE_BYTES, NAME_BYTES, told_by
@@ -93,9 +94,15 @@ def test_fields_share_messages() -> None:
     assert sum(n for n, _ in sent) % 2 == 0, "what one side sends, the other sends too"
 
 
-def test_copying_is_not_waiting() -> None:
-    # Shared by ranks along the last axis: strided faces are packed; along the first one they are sent as they lie.
-    for topology, packs in (((1, WORLD.size), True), ((WORLD.size, 1), False)):
+@pytest.mark.parametrize("way", ["messages", "shared"])
+def test_copying_is_not_waiting(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Shared by ranks along the last axis: strided faces are packed; along the first one they are sent as they lie, but
+    # for those that go by way of memory that both see, and are packed into that.
+    if (node := node_memory(mb.mpi.private())) is not None:
+        monkeypatch.setattr(node, "way", way)
+    is_shown = node is not None and way == "shared"
+    monkeypatch.setattr(shared_stages, "LEAST", 64)
+    for topology, packs in (((1, WORLD.size), True), ((WORLD.size, 1), is_shown)):
         u = mb.Grid((64, 64 * WORLD.size), topology=topology).zeros("f8", halo=1)
         exchange(u, mode=None)
         timing.reset()

@@ -4,6 +4,7 @@
 Cubes of 66, 130 and 258 cells (halo included), f4 and f8, widths 1 and 4, cut along one axis at a time, one
 face each way between neighbors. One JSON object a line. Peers, all persistent where MPI allows:
 
+- by_messages: ours, where nothing goes by way of memory that ranks of a node share;
 - bare_datatype: faces in place as committed subarray types;
 - bare_packed: faces through contiguous buffers, packed and unpacked by NumPy;
 - wire: the same bytes between contiguous buffers, without filling any halo (a lower bound, not a peer).
@@ -22,12 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 import mpibatch as mb
+from mpibatch.halo.node_memory import node_memory
+from mpibatch.halo.shared_stages import TIMED, WARM
 from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = npt.NDArray[Any]
+CHOOSING = 2 * (WARM + TIMED)  # exchanges, after which it is known which way ours go
 
 
 def seconds_per_call(calls: dict[str, Callable[[], None]], samples: int, repeats: int) -> dict[str, list[float]]:
@@ -51,6 +55,24 @@ def seconds_per_call(calls: dict[str, Callable[[], None]], samples: int, repeats
 def paired(theirs: list[float], ours: list[float]) -> float:
     """Return the median of their seconds over ours, sample by sample: what slows the machine slows both."""
     return statistics.median(t / o for t, o in zip(theirs, ours, strict=True))
+
+
+def settle(exchange: mb.Exchange) -> None:
+    """Exchange until it is known which way is faster."""
+    for _ in range(CHOOSING):
+        exchange()
+
+
+def by_messages(u: mb.Field, widths: list[tuple[int, int]]) -> mb.Exchange:
+    """Return an exchange as ours of another such field, that sends messages alone."""
+    node = node_memory(u.grid.comm)
+    if node is None:
+        return mb.Exchange(u.like(), widths, mode=None)
+    before, node.way = node.way, "messages"
+    try:
+        return mb.Exchange(u.like(), widths, mode=None)
+    finally:
+        node.way = before
 
 
 def faces(array: Array, axis: int, width: int) -> list[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
@@ -142,9 +164,11 @@ def main() -> None:
                     u = mb.Grid(owned, topology=topology).zeros(dtype, halo=width)
                     widths = [(width, width) if a == axis else (0, 0) for a in range(3)]
                     calls, handles = peers(np.ones((edge,) * 3, dtype), axis, width)
-                    with mb.Exchange(u, widths, mode=None) as ours:
+                    with mb.Exchange(u, widths, mode=None) as ours, by_messages(u, widths) as other:
+                        settle(ours)
+                        calls = {"ours": ours, "by_messages": other, **calls}
                         repeats = max(3, int(2e7 / (edge * edge * width * 40)))
-                        times = seconds_per_call({"ours": ours, **calls}, 5 if options.quick else 21, repeats)
+                        times = seconds_per_call(calls, 5 if options.quick else 21, repeats)
                     for handle in handles:
                         handle.Free()
                     median = {name: statistics.median(t) for name, t in times.items()}

@@ -36,7 +36,7 @@ __all__ = ["FieldMemory", "Halo", "HaloState", "Pool", "Pools", "Width", "stagge
 
 # Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
 # same few lines of the L1 cache, and loads would wait for stores that only look like theirs; also for those of a moment
-# ago, a few lines apart (5 points of f8 on Zen 5 took 13 ms to, and 9 ms fro, with three lines from field to field).
+# ago, a few lines apart: with three lines from field to field, steps to another one took longer than those back.
 LARGE, PAGE = 32 * 1024, 4096
 # 39 lines of 64 bytes, as the golden section has it: 64 fields before a place comes again, and neighbors far apart.
 STAGGER = 2496

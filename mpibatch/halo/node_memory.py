@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.comm import before_release
 from mpibatch.mpi.values.communicator import plain
 
@@ -153,17 +153,16 @@ def node_memory(comm: MPI.Intracomm) -> NodeMemory | None:
 
 def _made(comm: MPI.Intracomm) -> NodeMemory | bool:
     way = os.environ.get("MPIBATCH_HALOS") or None
-    node: MPI.Intracomm = plain(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
-    room = 0 if way == "messages" else _room(node.size)
-    # A way that is unknown must not leave the others waiting.
-    agreed = np.array([room, -(way is not None and way not in WAYS)], np.int64)
-    node.Allreduce(MPI.IN_PLACE, agreed, op=MPI.MIN)
-    if node.size == 1 or agreed[0] < LEAST or agreed[1]:
-        node.Free()
+    with agreed(comm, "choosing how halos go"):
         if way is not None and way not in WAYS:
             raise UsageError(f"MPIBATCH_HALOS={way} is unknown{nearest(way, WAYS)}")
+    node: MPI.Intracomm = plain(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
+    room = np.array([0 if way == "messages" else _room(node.size)], np.int64)
+    node.Allreduce(MPI.IN_PLACE, room, op=MPI.MIN)
+    if node.size == 1 or room[0] < LEAST:
+        node.Free()
         return False
-    return NodeMemory(comm, node, int(agreed[0]), way)
+    return NodeMemory(comm, node, int(room[0]), way)
 
 
 def _room(ranks: int) -> int:

@@ -1,13 +1,13 @@
 """Stages whose messages to ranks of the same node may go through memory that both see (`node_memory`).
 
 The sender chooses, each time, and needs nobody's consent: what arrives in the place of a message is either the message
-or a note of where it lies, which is shorter. So ranks may have planned their stages at different times. Which way is
+or a note of where it lies, which is shorter. So ranks may have planned their stages at different times, and where a
+neighbor has not read the last faces yet, nobody waits for it outside of MPI: the next one is a message. Which way is
 the faster one is found by timing the first exchanges, both ways in turn.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,14 @@ class _Shown:
         self._turn = 0
         self.request = comm.Send_init([self._note, NOTE, MPI.BYTE], message.rank, TAG)
 
-    def pack(self, wait: Callable[[], object]) -> None:
-        """Put the cells into the next slot, and note which. Local, but for a neighbor that is an exchange behind."""
+    def is_free(self) -> bool:
+        """Whether the neighbor has read what is in the next slot. Local."""
+        return self.slots[self._turn ^ 1].is_read()
+
+    def pack(self) -> None:
+        """Put the cells into the next slot, which is free, and note which. Local."""
         self._turn ^= 1
         slot = self.slots[self._turn]
-        while not slot.is_read():
-            wait()
         self._jobs[self._turn]()
         slot.number += 1
         self._note[:] = slot.start, slot.number
@@ -151,11 +153,12 @@ class SharedStage(Stage):
         ]
 
     def start(self) -> None:
-        """Begin. Collective over neighbors; waits for none but one that is an exchange behind."""
+        """Begin. Collective over neighbors; does not wait for them."""
         if not self._node.is_open:
             raise RunError("a halo cannot be exchanged any more: the communicator of its grid has been freed")
         begin = time.perf_counter()
         shows = bool(self._shown) and (self._way or self._trial()) == "shared"
+        shows = shows and all(shown.is_free() for shown in self._shown)
         self._begun = self._requests_shown if shows else self.requests
         if shows or self._packs:
             turn("pack")
@@ -173,7 +176,7 @@ class SharedStage(Stage):
     def _pack_shown(self) -> None:
         self._pack_far()
         for shown in self._shown:
-            shown.pack(self._wait)
+            shown.pack()
         self._node.fence()
 
     def finish(self) -> None:
@@ -221,11 +224,6 @@ class SharedStage(Stage):
             for slot in shown.slots:
                 self._node.give_back(slot)
         self._shown, self._requests_shown = [], []
-
-    def _wait(self) -> None:
-        """Let a neighbor that is behind go on."""
-        self._comm.Iprobe()
-        os.sched_yield()
 
 
 def _may_be_shared(message: Message) -> bool:

@@ -12,10 +12,11 @@ import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.batch import rows
 from mpibatch.batch.secrecy import NoteCipher
-from mpibatch.io.vault import age, keyring, keys
+from mpibatch.io.vault import keyring
 from mpibatch.io.vault.cipher import Cipher, Forged
 from mpibatch.io.vault.images import image_of
 from mpibatch.mpi import MPI
+from tests.support.keyrings import CANARY, NUMBER, with_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,24 +24,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD
 ITEMS = list(range(12))
-CANARY = "canary-of-plain-text"
-NUMBER = 1.2345678901234567e-89  # its bytes are in no file by chance
 KEYED = "me.key"
 
 
 @pytest.fixture
 def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of all ranks with two keys and their recipients, and no memory of other tests."""
-    for name, empty in (("_secrets", {}), ("_keys", {}), ("_sources", [])):
-        monkeypatch.setattr(keyring, name, empty)
-    monkeypatch.delenv("MPIBATCH_IDENTITY", raising=False)
-    if WORLD.rank == 0:
-        for name in ("me", "other"):
-            identity = age.new_identity()
-            keys.write_private(mpi_tmp_path / f"{name}.key", identity.text)
-            (mpi_tmp_path / f"{name}.txt").write_text(f"{identity.recipient}\n")
-    WORLD.Barrier()
-    return mpi_tmp_path
+    return with_keys(mpi_tmp_path, monkeypatch)
 
 
 def measure(item: int, bound: str = "") -> dict[str, Any]:

@@ -142,9 +142,32 @@ def test_slots_wait_for_their_readers() -> None:
     assert not node.is_open
 
 
+def test_nobody_waits_for_a_neighbor_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = node_memory(mb.mpi.private())
+    assert node is not None
+    monkeypatch.setattr(node, "way", "shared")
+    whole = np.arange(64.0 * 64).reshape(64, 64)
+    u = poisoned(whole, mb.Grid((64, 64)), 4)
+    with mb.Exchange(u) as exchange:
+        exchange()
+        stages = [stage for stage in exchange._stages if isinstance(stage, shared_stages.SharedStage)]
+        slots = [slot for stage in stages for shown in stage._shown for slot in shown.slots]
+        assert slots
+        for slot in slots:
+            slot.number += 1  # as if nobody had read it, nor ever would
+        exchange()
+        np.testing.assert_array_equal(u.padded, expected(whole, u, u.halo, ["reflect"] * 2, 0))
+        assert all(stage._begun is stage.requests for stage in stages)
+        for slot in slots:
+            slot.number -= 1
+
+
 @pytest.mark.parametrize("value", ["messages", "sharing"])
-def test_the_environment_can_choose(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPIBATCH_HALOS", value)
+@pytest.mark.parametrize("ranks", ["all", "last"])
+def test_the_environment_can_choose(value: str, ranks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where ranks differ in it: they go by messages then, or all are told of the one that is wrong."""
+    if ranks == "all" or MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
+        monkeypatch.setenv("MPIBATCH_HALOS", value)
     comm = MPI.COMM_WORLD.Dup()
     if value == "messages":
         assert node_memory(mb.mpi.private(comm)) is None

@@ -12,31 +12,19 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.cli import main
-from mpibatch.io.vault import age, keyring, keys
+from mpibatch.io.vault import age, keyring
 from mpibatch.mpi import MPI
+from tests.support.keyrings import CANARY, NUMBER, with_keys
 
 pytestmark = pytest.mark.mpi
 
 SHAPE = (5, 11, 13)
 WORLD = MPI.COMM_WORLD
-CANARY = "canary-of-plain-text"
-NUMBER = 1.2345678901234567e-89  # its bytes are in no file by chance
 
 
 @pytest.fixture
 def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of all ranks with a key and recipients, and no memory of other tests."""
-    monkeypatch.setattr(keyring, "_secrets", {})
-    monkeypatch.setattr(keyring, "_keys", {})
-    monkeypatch.setattr(keyring, "_sources", [])
-    monkeypatch.delenv("MPIBATCH_IDENTITY", raising=False)
-    if WORLD.rank == 0:
-        for name in ("me", "other"):
-            identity = age.new_identity()
-            keys.write_private(mpi_tmp_path / f"{name}.key", identity.text)
-            (mpi_tmp_path / f"{name}.txt").write_text(f"{identity.recipient}\n")
-    WORLD.Barrier()
-    return mpi_tmp_path
+    return with_keys(mpi_tmp_path, monkeypatch)
 
 
 def forget() -> None:

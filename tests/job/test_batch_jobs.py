@@ -20,21 +20,11 @@ from mpibatch.base.log import logger
 from mpibatch.cli import main
 from mpibatch.job.file.batch import of_grid, of_paths, parse_batch
 from mpibatch.job.file.reader import parse_any
+from tests.support.batches import STEPS
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
-REST = """
-[input]
-path = "{item}"
-
-[[step]]
-filter = "binarize"
-threshold = "otsu"
-save = "mask"
-
-[output]
-path = "out/{name}.h5"
-"""
+REST = f'{STEPS}path = "out/{{name}}.h5"\n'
 JOB = f"""\
 [batch]
 items = "s*.npy"

@@ -18,24 +18,15 @@ from mpibatch.cli import main
 from mpibatch.io.vault import age, keyring, keys
 from mpibatch.io.vault.images import image_of
 from mpibatch.job.file.batch import parse_batch
+from tests.support.batches import STEPS
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
-JOB = """\
+JOB = f"""\
 [batch]
 items = "s*.npy"
 table = "TABLE.h5"
-
-[input]
-path = "{item}"
-
-[[step]]
-filter = "binarize"
-threshold = "otsu"
-save = "mask"
-
-[output]
-path = "out/{name}.h5"
+{STEPS}path = "out/{{name}}.h5"
 record = false
 """
 SECRET = JOB.replace("TABLE", "secret").replace("out/", "sealed/") + 'encrypt = "me.txt"\n'

@@ -8,25 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.batches import STEPS
 from tests.support.slurm_cluster import REPOSITORY, Cluster, missing
 
 pytestmark = pytest.mark.slurm
 
-JOB = """\
+JOB = f"""\
 [batch]
 items = "s*.npy"
 table = "found.csv"
-
-[input]
-path = "{item}"
-
-[[step]]
-filter = "binarize"
-threshold = "otsu"
-save = "mask"
-
-[output]
-path = "{name}.h5"
+{STEPS}path = "{{name}}.h5"
 """
 PROFILE = f"""\
 venv = "{{folder}}/venv"

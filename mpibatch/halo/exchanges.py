@@ -60,8 +60,9 @@ class Exchange:
 
     Notes
     -----
-    Collective, and so are calls, `start` and `finish`. To plan takes no message, and the time grows with the neighbors,
-    not with the number of ranks. With the engine "axis" at most 2 messages per decomposed axis are sent, of a face's
+    Collective, and so are calls, `start` and `finish`. To plan takes no message, but for the first exchange of a
+    communicator, for which the ranks of a node get memory that all of them see; the time grows with the neighbors, not
+    with the number of ranks. With the engine "axis" at most 2 messages per decomposed axis are sent, of a face's
     bytes each, where blocks are at least as wide as the halo; where they are thinner, one to each rank that reads their
     cells.
 
